@@ -1,0 +1,104 @@
+"""The winner's way through the run, and that of the item that came next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from api.explain.funnel import last_attempts
+from api.explain.records import Material, Passage, RunnerUp, Winner
+from store.queries.types import DecisionRecord, Journey, JourneyStep, StepRecord
+
+PASSING = ("kept", "scored", "selected")
+LOST = ("not_selected", "kept", "scored")
+"""Verdicts of items that could have been selected instead."""
+
+
+def deciding_step(steps: Sequence[StepRecord]) -> StepRecord | None:
+    """The last step that selected an item."""
+    return next((step for step in reversed(last_attempts(steps)) if step.selected_id is not None), None)
+
+
+def best_rival(decisions: Sequence[DecisionRecord], winner: str) -> DecisionRecord | None:
+    """
+    The best scored of the items that lost, ties in the order judged; without scores the first of them.
+
+    Large scores are good, unless the winner's is below all others: then small ones are.
+    """
+    rivals = [decision for decision in decisions if decision.verdict in LOST and decision.item_id != winner]
+    scored = [(decision.score, decision) for decision in rivals if decision.score is not None]
+    if not scored:
+        return rivals[0] if rivals else None
+    own = [decision.score for decision in decisions if decision.item_id == winner]
+    last = own[-1] if own else None
+    small_wins = last is not None and all(last < score for score, _ in scored)
+    best = min if small_wins else max
+    return best(scored, key=lambda pair: pair[0])[1]
+
+
+def lost_items(before: Sequence[DecisionRecord], named: Sequence[DecisionRecord]) -> list[str]:
+    """Items that one step let pass and the next does not name, in the order judged; each once."""
+    known = {decision.item_id for decision in named}
+    passed = (decision.item_id for decision in before if decision.verdict in PASSING)
+    return [item_id for item_id in dict.fromkeys(passed) if item_id not in known]
+
+
+def winner(material: Material) -> Winner | None:
+    """The selected item; None when no step selected one."""
+    step = deciding_step(material.detail.steps)
+    if step is None or step.selected_id is None:
+        return None
+    journey = _passages(material.winner)
+    scores = [passage.score for passage in journey if passage.step_id == step.step_id]
+    score = scores[-1] if scores else None
+    return Winner(step.selected_id, step.step_id, score, journey)
+
+
+def runner_up(material: Material, selected: Winner | None) -> RunnerUp | None:
+    """The best rival of the winner; None without a winner or without the others' decisions."""
+    rival = best_rival(material.rivals, selected.item_id) if selected is not None else None
+    if selected is None or rival is None:
+        return None
+    margin = None
+    if selected.score is not None and rival.score is not None:
+        margin = selected.score - rival.score
+    journey = material.runner_up
+    own = journey if journey is not None and journey.item_id == rival.item_id else None
+    return RunnerUp(rival.item_id, rival.score, margin, _distance(rival), _passages(own))
+
+
+def _passages(journey: Journey | None) -> list[Passage]:
+    if journey is None:
+        return []
+    # As the rest of the explanation: a step that was tried again is judged by its last attempt.
+    counted = {id(step) for step in last_attempts([visit.step for visit in journey.steps])}
+    visits = (visit for visit in journey.steps if id(visit.step) in counted)
+    return [passage for visit in visits for passage in _step_passages(visit)]
+
+
+def _step_passages(visit: JourneyStep) -> list[Passage]:
+    if not visit.decisions:
+        return [Passage(visit.step.step_id, visit.step.name, visit.presence)]
+    return [
+        Passage(
+            step_id=visit.step.step_id,
+            step=visit.step.name,
+            presence=visit.presence,
+            verdict=decision.verdict,
+            reason=decision.reason,
+            reason_text=decision.reason_text,
+            score=decision.score,
+            value=decision.value,
+            value_missing=decision.value_missing,
+            threshold=decision.threshold,
+        )
+        for decision in visit.decisions
+    ]
+
+
+def _distance(decision: DecisionRecord) -> float | None:
+    value, limit = decision.value, decision.threshold
+    if isinstance(value, bool) or isinstance(limit, bool):
+        return None
+    if isinstance(value, int | float) and isinstance(limit, int | float):
+        return value - limit
+    return None

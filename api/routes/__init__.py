@@ -1,0 +1,1 @@
+"""One module per kind of question; each route parses, asks the reader, and shapes the answer."""

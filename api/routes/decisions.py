@@ -1,0 +1,27 @@
+"""The decisions of one step."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from api import schemas
+from api.errors import NotFound
+from api.parameters import described
+from api.routes.runs import known_text
+from store.queries.filters import parse, shown
+from store.queries.vocabulary import DECISIONS
+from store.reader import Reader
+
+router = APIRouter(tags=["decisions"])
+
+
+# ":path": a step id may hold slashes, and the server has decoded %2F before it routes.
+@router.get("/runs/{run_id}/steps/{step_id:path}/decisions", openapi_extra=described(DECISIONS))
+def list_decisions(request: Request, run_id: str, step_id: str) -> schemas.DecisionList:
+    """What the step decided about each candidate, in the order judged."""
+    reader: Reader = request.app.state.reader
+    filters, page = parse(DECISIONS, request.query_params.multi_items())
+    found = reader.decisions(known_text(run_id, "run_id"), known_text(step_id, "step_id"), filters, page)
+    if found is None:
+        raise NotFound(f"no step {shown(step_id)} of a run {shown(run_id)} is known", "step_id")
+    return schemas.DecisionList.model_validate(found)

@@ -1,0 +1,41 @@
+"""The journey of one item through a run."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Request
+
+from api import schemas
+from api.errors import NotFound
+from api.parameters import none_accepted
+from api.routes.runs import known_text, unknown_run
+from store.queries.filters import shown
+from store.reader import Reader
+
+router = APIRouter(tags=["items"])
+
+_CONSEQUENCE = {
+    "full": "it never came up",
+    "sampled": "only a sample was recorded, so it may have passed unseen",
+    "partial": "not every candidate was recorded, so it may have passed unseen",
+    "none": "no candidates were recorded, so it may have passed unseen",
+}
+"""Evidence of a run → what it means that no decision names an item."""
+
+
+# ":path": an item id may be a URL.
+@router.get("/runs/{run_id}/items/{item_id:path}", dependencies=[Depends(none_accepted)])
+def get_journey(request: Request, run_id: str, item_id: str) -> schemas.Journey:
+    """What each step of the run decided about the item, in order."""
+    reader: Reader = request.app.state.reader
+    journey = reader.journey(known_text(run_id, "run_id"), known_text(item_id, "item_id"))
+    if journey is not None:
+        return schemas.Journey.model_validate(journey)
+    run = reader.run(run_id)
+    if run is None:
+        raise unknown_run(run_id)
+    evidence = run.completeness.evidence
+    raise NotFound(
+        f"no stored decision of a known step of the run names the item {shown(item_id)} "
+        f"(evidence of the run: {evidence}): {_CONSEQUENCE[evidence]}",
+        "item_id",
+    )

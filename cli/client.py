@@ -1,0 +1,79 @@
+"""
+The REST API as the reading commands see it: one GET, and errors in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from cli.errors import CliError, Failure, UsageError
+
+Parameters = list[tuple[str, str]]
+"""Query parameters in the order given; the server answers for names it does not know."""
+
+_PREFIX = "/api/v1"
+_TIMEOUT_S = 30.0
+_REQUEST_ERRORS = (400, 422)
+
+
+class ApiClient:
+    """Asks one X-Ray API. Use as a context manager; not for several threads."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        # trust_env=False: a proxy set for the web must not swallow questions to loopback.
+        self._http = httpx.Client(base_url=self._url, timeout=_TIMEOUT_S, trust_env=False)
+
+    def __enter__(self) -> ApiClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, *segments: str, parameters: Iterable[tuple[str, str]] = ()) -> Any:
+        """
+        Return the parsed answer of ``/api/v1/<segments>``.
+
+        Segments are quoted one by one, so an id may hold any character. Raises
+        ``UsageError`` when the API refuses the question itself and ``Failure`` for
+        everything else, an API that is away included.
+        """
+        path = _PREFIX + "".join("/" + quote(segment, safe="") for segment in segments)
+        try:
+            response = self._http.get(path, params=list(parameters))
+        except httpx.InvalidURL as error:
+            raise UsageError(f"--url {self._url!r}: {error}; accepted is http://HOST:PORT") from error
+        except httpx.UnsupportedProtocol as error:
+            raise UsageError(f"--url {self._url!r}: accepted is http://HOST:PORT") from error
+        except httpx.HTTPError as error:
+            raise Failure(
+                f"no answer from the API at {self._url} ({str(error) or type(error).__name__}); "
+                "start it with `xray up`, or name another with --url or XRAY_API_URL"
+            ) from error
+        if response.is_success:
+            return _body(response, self._url)
+        raise _refusal(response, self._url)
+
+
+def _body(response: httpx.Response, url: str) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        raise Failure(f"{url} answered with something that is not JSON; is it an X-Ray API?") from error
+
+
+def _refusal(response: httpx.Response, url: str) -> CliError:
+    """Turn the API's error object into one line, with the request id that finds it in the log."""
+    try:
+        error = response.json()["error"]
+        line = f"{error['message']} (HTTP {response.status_code}, {error['code']}"
+        if error.get("request_id"):
+            line += f", request {error['request_id']}"
+        line += ")"
+    except (ValueError, KeyError, TypeError):
+        line = f"{url} answered HTTP {response.status_code} without X-Ray's error object; is it an X-Ray API?"
+    return UsageError(line) if response.status_code in _REQUEST_ERRORS else Failure(line)

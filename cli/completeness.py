@@ -1,0 +1,33 @@
+"""
+What an answer leaves out, said under its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from cli.tables import print_line, warning_console
+
+_WHOLE = ("complete", "exact")
+
+
+def print_completeness(answer: Mapping[str, Any], out: Console) -> None:
+    """Write what is missing or not final, in one line; nothing when the answer is whole."""
+    stated = answer["completeness"]
+    said = [] if stated["state"] in _WHOLE else [stated["state"]]
+    if stated.get("evidence", "full") != "full":
+        said.append(f"evidence: {stated['evidence']}")
+    said += [f"{missing['count']}× {missing['cause']}" for missing in stated.get("missing", ())]
+    said += [f"{stated[name]} {name}" for name in ("running", "partial") if stated.get(name)]
+    if said:
+        out.print()
+        print_line("completeness: " + ", ".join(said), out)
+
+
+def print_next_page(page: Mapping[str, Any]) -> None:
+    """Say on stderr how to get the next page, so that a pipe gets rows only."""
+    if page["next_cursor"]:
+        print_line(f"More rows: repeat with --cursor {page['next_cursor']}", warning_console())

@@ -1,0 +1,67 @@
+"""
+``xray db``: what is known about the database, its URL, and its schema.
+
+``cli.schema`` is imported in the commands, not at the top: it brings the migrations with it,
+and ``xray runs`` should not wait for those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from cli import options
+from cli.errors import EXIT_FAILURE
+from cli.tables import console, print_json, print_pairs
+
+app = typer.Typer(help="The database: its state, its URL, its schema.", no_args_is_help=True)
+
+
+@app.command()
+def status(as_json: options.Json = False) -> None:
+    """
+    Say whether the database answers and whether its schema is the one this version needs.
+
+    Ends with 1 when `xray db upgrade` is due.
+    """
+    from cli import schema  # as above
+
+    state = schema.state()
+    if as_json:
+        print_json({**asdict(state), "up_to_date": state.up_to_date})
+    else:
+        advice = "up to date" if state.up_to_date else f"needs {state.revision_needed}: run `xray db upgrade`"
+        lines = [("database", state.database), ("schema", f"{state.revision or 'empty'}, {advice}")]
+        if state.data_dir is not None:
+            lines.insert(1, ("data folder", state.data_dir))
+        print_pairs(lines, console())
+    if not state.up_to_date:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+@app.command()
+def upgrade() -> None:
+    """
+    Bring the schema to the version this server needs; starts the embedded server if nobody runs it.
+
+    `xray up` does it by itself. With several servers on one database, run it once before they start.
+    """
+    from cli import schema  # as above
+
+    before, after = schema.upgrade()
+    typer.echo(
+        f"schema {after} " + ("(was there already)" if before == after else f"(was {before or 'empty'})")
+    )
+
+
+@app.command()
+def url() -> None:
+    """
+    Print the database's URL, for psql and others: `psql "$(xray db url)"`.
+
+    The embedded server must be running (`xray up`); a password in XRAY_DATABASE_URL is printed too.
+    """
+    from cli import schema  # as above
+
+    typer.echo(schema.url())

@@ -1,0 +1,66 @@
+"""
+Options that several commands share, each explained once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from cli.client import Parameters
+from cli.errors import UsageError
+
+Url = Annotated[
+    str,
+    typer.Option("--url", envvar="XRAY_API_URL", help="Where the API answers.", metavar="URL"),
+]
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+Json = Annotated[bool, typer.Option("--json", help="Print the API's answer as JSON instead of a table.")]
+
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        "-w",
+        metavar="FILTER=VALUE",
+        help="Any filter of the REST API, repeatable: -w candidates_in_gte=100 -w tag.market=US. "
+        "Several combine with AND; a name the API does not know is refused, never ignored.",
+    ),
+]
+
+Limit = Annotated[int, typer.Option("--limit", "-n", help="Rows on this page, 1 to 1000.")]
+
+Cursor = Annotated[
+    str | None, typer.Option("--cursor", help="Go on where the page before ended (its next_cursor).")
+]
+
+Pipeline = Annotated[str | None, typer.Option("--pipeline", "-p", help="Only of this pipeline.")]
+
+After = Annotated[
+    str | None,
+    typer.Option("--started-after", metavar="TIME", help="Started at or after this RFC 3339 time."),
+]
+
+Before = Annotated[
+    str | None,
+    typer.Option("--started-before", metavar="TIME", help="Started before this RFC 3339 time."),
+]
+
+
+def pairs(option: str, given: Iterable[str] | None) -> Parameters:
+    """Split ``name=value`` words; raises ``UsageError`` naming the option and the word."""
+    found: Parameters = []
+    for word in given or ():
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise UsageError(f"{option} {word!r}: NAME=VALUE is accepted")
+        found.append((name, value))
+    return found
+
+
+def present(**named: str | int | float | None) -> Parameters:
+    """The parameters that were given, as query parameters."""
+    return [(name, str(value)) for name, value in named.items() if value is not None]

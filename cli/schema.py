@@ -1,0 +1,59 @@
+"""
+The database of the settings: its state, its URL, its schema brought up to date.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cli.database import open_database, running_database
+from store import migrate
+from store.settings import StoreSettings, load, without_password
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """What ``xray db status`` says."""
+
+    database: str
+    """Without its password."""
+    embedded: bool
+    data_dir: str | None
+    """Folder of the embedded server; None for a server of your own."""
+    revision: str | None
+    """None for an empty database."""
+    revision_needed: str
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether this version of the code can work with it."""
+        return self.revision == self.revision_needed
+
+
+def state() -> DatabaseState:
+    """Look at the running database. Raises ``Failure`` when the embedded one is not running."""
+    settings = load(StoreSettings)
+    with running_database(settings) as found:
+        revision = migrate.current(found)
+        embedded = settings.database_url is None
+        return DatabaseState(
+            database=without_password(found),
+            embedded=embedded,
+            data_dir=str(settings.data_dir) if embedded else None,
+            revision=revision,
+            revision_needed=migrate.head(),
+        )
+
+
+def upgrade() -> tuple[str | None, str | None]:
+    """Migrate, with the embedded server started if nobody runs it; return the revisions before and after."""
+    with open_database(load(StoreSettings)) as found:
+        before = migrate.current(found.url)
+        migrate.upgrade(found.url)
+        return before, migrate.current(found.url)
+
+
+def url() -> str:
+    """Return the running database's URL, with its password. Raises ``Failure`` as ``state`` does."""
+    with running_database(load(StoreSettings)) as found:
+        return found

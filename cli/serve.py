@@ -1,0 +1,116 @@
+"""
+``xray up``, ``xray collector``, ``xray api``: run the server, whole or in parts.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import orjson
+import typer
+
+from cli.errors import EXIT_FAILURE, Failure
+from cli.parts import Addresses, Parts
+from cli.progress import Say, on_stderr
+from cli.signals import StopSignals
+
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="When all is ready, print one line of JSON with the addresses on stdout; no other output there.",
+    ),
+]
+WithParent = Annotated[
+    bool,
+    typer.Option(
+        "--with-parent", help="Stop too when the process that started this one ends, however it ends."
+    ),
+]
+
+
+def up(as_json: AsJson = False, with_parent: WithParent = False) -> None:
+    """
+    Run everything on this machine: database, collector, API.
+
+    Without settings: an embedded PostgreSQL in ~/.local/share/xray, OTLP/gRPC on 4317, OTLP/HTTP
+    on 4318 and the REST API on 8000, all on loopback only. The schema is migrated at start.
+
+    Ctrl-C, SIGTERM or a closed terminal stop it gracefully: new data is refused, what was taken
+    in is written, then the database stops. The exit code is 0 when all of it was
+    written, and 1 when not or when the embedded database ended by itself.
+
+    **XRAY_DATA_DIR** names another folder, **XRAY_DATABASE_URL** a PostgreSQL server (≥ 15)
+    of your own, **XRAY_GRPC_PORT**, **XRAY_HTTP_PORT** and **XRAY_API_PORT** other
+    ports (0 = any free one), **XRAY_HOST** another interface. All settings: docs/configuration.md.
+    """
+    _serve(Parts.COLLECTOR | Parts.API, as_json, with_parent)
+
+
+def collector(as_json: AsJson = False, with_parent: WithParent = False) -> None:
+    """
+    Run the OTLP receivers alone: gRPC on 4317, HTTP on 4318.
+
+    Several collectors may write to one database at once. It is the one of
+    **XRAY_DATABASE_URL**, else the embedded one of **XRAY_DATA_DIR**, shared with other
+    X-Ray processes of this user.
+    """
+    _serve(Parts.COLLECTOR, as_json, with_parent)
+
+
+def api(as_json: AsJson = False, with_parent: WithParent = False) -> None:
+    """
+    Run the REST API alone, on port 8000, with the JSON doors.
+
+    It uses the database of **XRAY_DATABASE_URL**, else the embedded one of
+    **XRAY_DATA_DIR**, shared with other X-Ray processes of this user.
+    """
+    _serve(Parts.API, as_json, with_parent)
+
+
+def _serve(parts: Parts, as_json: bool, with_parent: bool) -> None:
+    # Not at the top: this imports the whole server, and `xray runs` should not wait for that.
+    from cli.settings import load_settings, unknown_variables
+    from cli.stack import Stack
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    say = on_stderr()
+    for line in unknown_variables():
+        say(f"xray: {line}")
+    settings = load_settings()
+    with StopSignals() as signals:
+        stack = Stack(settings, parts, say)
+        addresses = stack.start()
+        try:
+            _announce(addresses, as_json, say)
+            asked = signals.wait(with_parent, broken=stack.database_has_ended)
+            if asked:
+                say("stopping   new data is refused, what was taken in is being written …")
+            else:
+                say("stopping   the embedded database has ended; its log lies in the data folder")
+        finally:
+            complete = stack.stop()
+    if not asked:
+        raise Failure("the embedded database ended by itself; start again, nothing acknowledged is lost")
+    if not complete:
+        say("stopped    before everything was written; senders without an acknowledgement send again")
+        raise typer.Exit(EXIT_FAILURE)
+    say("stopped    everything taken in was written")
+
+
+def _announce(addresses: Addresses, as_json: bool, say: Say) -> None:
+    if as_json:
+        sys.stdout.write(orjson.dumps(addresses.as_dict()).decode() + "\n")
+        sys.stdout.flush()
+        return
+    lines = {
+        "OTLP/gRPC": addresses.otlp_grpc,
+        "OTLP/HTTP": addresses.otlp_http,
+        "REST API": addresses.api and f"{addresses.api}/api/v1   ({addresses.api}/openapi.json)",
+    }
+    for name, address in lines.items():
+        if address:
+            say(f"{name:<10} {address}")
+    say("ready      Ctrl-C stops it")

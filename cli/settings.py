@@ -1,0 +1,85 @@
+"""
+All settings of the server in one object, loaded once per command.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.settings import ApiSettings
+from collector.settings import CollectorSettings
+from store.settings import StoreSettings, load, variables
+
+_PREFIX = "XRAY_"
+_CLIENT = frozenset(
+    {
+        "XRAY_ENDPOINT",
+        "XRAY_PROTOCOL",
+        "XRAY_API_KEY",
+        "XRAY_SERVICE_NAME",
+        "XRAY_ENVIRONMENT",
+        "XRAY_CAPTURE",
+        "XRAY_MODE",
+        "XRAY_OFFLINE",
+        "XRAY_SAMPLE_SIZE",
+        "XRAY_BUFFER_BYTES",
+        "XRAY_FLUSH_INTERVAL_MS",
+        "XRAY_EXPORT_TIMEOUT_S",
+        "XRAY_EXIT_TIMEOUT_S",
+        "XRAY_ARTIFACT_BYTES",
+        "XRAY_DISABLED",
+    }
+)
+"""The client's settings, which share the environment. Listed here: the server does not load the client."""
+_COMMANDS = frozenset({"XRAY_API_URL", "XRAY_VENV", "XRAY_PYTHON"})
+_TESTS = "XRAY_TEST_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What each package is given; nothing below the commands reads the environment."""
+
+    store: StoreSettings
+    collector: CollectorSettings
+    api: ApiSettings
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings that the environment asks for. Raises ``store.errors.SettingsError``."""
+    return Settings(
+        store=load(StoreSettings, environ),
+        collector=load(CollectorSettings, environ),
+        api=load(ApiSettings, environ),
+    )
+
+
+def private_settings(data_dir: Path) -> Settings:
+    """
+    Settings of servers for one command alone: their own data folder, any free loopback ports.
+
+    Whatever else the environment sets still holds.
+    """
+    ours = {
+        "XRAY_DATA_DIR": str(data_dir),
+        "XRAY_DATABASE_URL": "",
+        "XRAY_HOST": "127.0.0.1",
+        "XRAY_GRPC_PORT": "0",
+        "XRAY_HTTP_PORT": "0",
+        "XRAY_API_PORT": "0",
+    }
+    return load_settings({**os.environ, **ours})
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield a line for each variable of ours that is no setting, with the one that was probably meant."""
+    known = _CLIENT | _COMMANDS
+    for cls in (StoreSettings, CollectorSettings, ApiSettings):
+        known |= set(variables(cls).values())
+    for name in sorted(os.environ if environ is None else environ):
+        if name.startswith(_PREFIX) and name not in known and not name.startswith(_TESTS):
+            meant = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.8)
+            yield f"{name} is no setting" + (f" (did you mean {meant[0]}?)" if meant else "")

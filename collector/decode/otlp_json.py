@@ -1,0 +1,260 @@
+"""
+OTLP/JSON to records.
+
+Source: OTLP specification 1.11, "JSON Protobuf Encoding". Not protobuf's own JSON mapping:
+trace and span ids are hex, unknown fields are ignored, defaults may be missing. Integers come
+as string or number, and not-a-number comes as the string ``"NaN"``; a body that holds a bare
+``NaN`` or half a surrogate pair is taken too, because one value is no reason to lose a batch.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+
+from collector.errors import Undecodable
+from collector.records import (
+    MAX_DEPTH,
+    TOO_DEEP,
+    Decoded,
+    LogRecord,
+    RecordT,
+    Resource,
+    SpanRecord,
+    Unreadable,
+)
+
+_PREFIX = "xray."
+
+
+class _BadRecord(Exception):
+    pass
+
+
+class _TooDeep(Exception):
+    pass
+
+
+def decode_traces(body: bytes) -> Decoded[SpanRecord]:
+    """Return the spans of an ``ExportTraceServiceRequest``. Raises ``Undecodable``."""
+    return _decode(body, ("resourceSpans", "scopeSpans", "spans"), "span", _is_our_span, _span)
+
+
+def decode_logs(body: bytes) -> Decoded[LogRecord]:
+    """Return the records of an ``ExportLogsServiceRequest``. Raises ``Undecodable``."""
+    return _decode(
+        body, ("resourceLogs", "scopeLogs", "logRecords"), "log record", _is_our_record, _log_record
+    )
+
+
+def _decode(
+    body: bytes,
+    names: tuple[str, str, str],
+    noun: str,
+    is_ours: Callable[[dict[str, Any]], bool],
+    read: Callable[[dict[str, Any], Resource], RecordT],
+) -> Decoded[RecordT]:
+    resources_name, scopes_name, records_name = names
+    request = load(body)
+    if not isinstance(request, dict):
+        raise Undecodable("the body is not an OTLP JSON request: an object is due")
+    records: list[RecordT] = []
+    undecodable: list[str] = []
+    foreign = 0
+    for resource_records in _objects(request, resources_name):
+        resource = Resource(_attributes(_object(resource_records, "resource")))
+        for scope_records in _objects(resource_records, scopes_name):
+            for record in _objects(scope_records, records_name):
+                if not is_ours(record):
+                    foreign += 1
+                    continue
+                try:
+                    records.append(read(record, resource))
+                except _BadRecord as exc:
+                    undecodable.append(f"a {noun} cannot be decoded: {exc}")
+    return Decoded(records, foreign, undecodable, recognised=not request or resources_name in request)
+
+
+def load(body: bytes) -> Any:
+    """
+    Return the parsed JSON of a request; an empty body is an empty object.
+
+    Raises ``Undecodable``.
+    """
+    if not body:
+        return {}
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        # The standard library's parser takes what orjson refuses and one value may well hold: NaN,
+        # numbers beyond double, half a surrogate pair.
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise Undecodable("the body is not JSON") from None
+
+
+def _is_our_span(span: dict[str, Any]) -> bool:
+    return any(key.startswith(_PREFIX) for key, _ in _entries(span))
+
+
+def _is_our_record(record: dict[str, Any]) -> bool:
+    # An attribute may hold the event's name; whose it is, is seen when the record has been read.
+    return _text(record, "eventName").startswith(_PREFIX) or any(
+        key.startswith(_PREFIX) or key == "event.name" for key, _ in _entries(record)
+    )
+
+
+def _span(span: dict[str, Any], resource: Resource) -> SpanRecord:
+    status = _object(span, "status")
+    return SpanRecord(
+        _hex(span, "traceId"),
+        _hex(span, "spanId"),
+        _hex(span, "parentSpanId"),
+        _text(span, "name"),
+        _integer(span, "startTimeUnixNano"),
+        _integer(span, "endTimeUnixNano"),
+        _attributes(span),
+        _integer(status, "code"),
+        _text(status, "message"),
+        _integer(span, "droppedAttributesCount"),
+        resource,
+    )
+
+
+def _log_record(record: dict[str, Any], resource: Resource) -> LogRecord:
+    return LogRecord(
+        _text(record, "eventName"),
+        _integer(record, "timeUnixNano") or _integer(record, "observedTimeUnixNano"),
+        _hex(record, "traceId"),
+        _hex(record, "spanId"),
+        _attributes(record),
+        _integer(record, "droppedAttributesCount"),
+        resource,
+    )
+
+
+def _objects(parent: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    children = parent.get(name) or ()
+    if not isinstance(children, list | tuple) or not all(isinstance(child, dict) for child in children):
+        raise Undecodable(f"the body is not an OTLP JSON request: {name} must be an array of objects")
+    yield from children
+
+
+def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    child = parent.get(name)
+    return child if isinstance(child, dict) else {}
+
+
+def _text(parent: dict[str, Any], name: str) -> str:
+    value = parent.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _hex(parent: dict[str, Any], name: str) -> bytes:
+    value = parent.get(name) or ""
+    try:
+        return bytes.fromhex(value)
+    except (TypeError, ValueError):
+        raise _BadRecord(f"{name} is not hex") from None
+
+
+def _integer(parent: dict[str, Any], name: str) -> int:
+    # A broken time or status counts as missing: it is no reason to lose the record.
+    number = _int_value(parent.get(name))
+    return number if isinstance(number, int) else 0
+
+
+def _attributes(parent: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in _entries(parent):
+        try:
+            values[key] = _value(value, 1)
+        except _TooDeep:
+            values[key] = TOO_DEEP
+    return values
+
+
+def _entries(parent: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The attributes that have the form of one, not yet read."""
+    entries = parent.get("attributes")
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and isinstance(key := entry.get("key", ""), str):
+            yield key, entry.get("value")
+
+
+def _value(value: Any, depth: int) -> Any:
+    if not value:
+        return None
+    if not isinstance(value, dict):
+        return Unreadable("not an OTLP value")
+    for kind, content in value.items():
+        if reader := _PLAIN.get(kind):
+            return reader(content)
+        if kind == "arrayValue" or kind == "kvlistValue":
+            if depth > MAX_DEPTH:
+                raise _TooDeep
+            items = content.get("values") or () if isinstance(content, dict) else ()
+            if not isinstance(items, list | tuple):
+                return Unreadable(f"{kind} without an array of values")
+            if kind == "arrayValue":
+                return [_value(item, depth + 1) for item in items]
+            return {
+                str(item.get("key", "")): _value(item.get("value"), depth + 1)
+                for item in items
+                if isinstance(item, dict)
+            }
+    return None
+
+
+def _string_value(content: Any) -> Any:
+    return content if isinstance(content, str) else Unreadable("stringValue is not a string")
+
+
+def _bool_value(content: Any) -> Any:
+    return content if isinstance(content, bool) else Unreadable("boolValue is not a boolean")
+
+
+def _int_value(content: Any) -> Any:
+    if isinstance(content, int) and not isinstance(content, bool):
+        return content
+    if isinstance(content, float) and content.is_integer():
+        return int(content)
+    # 20 characters hold any 64-bit integer; int() of a long text takes quadratic time.
+    if isinstance(content, str) and len(content) <= 20:
+        try:
+            return int(content)
+        except ValueError:
+            pass
+    return Unreadable("intValue is not an integer")
+
+
+def _double_value(content: Any) -> Any:
+    if isinstance(content, bool) or not isinstance(content, int | float | str):
+        return Unreadable("doubleValue is not a number")
+    try:
+        return float(content)
+    except (ValueError, OverflowError):
+        return Unreadable("doubleValue is not a number")
+
+
+def _bytes_value(content: Any) -> Any:
+    try:
+        return base64.b64decode(content, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        return Unreadable("bytesValue is not base64")
+
+
+_PLAIN: dict[str, Callable[[Any], Any]] = {
+    "stringValue": _string_value,
+    "boolValue": _bool_value,
+    "intValue": _int_value,
+    "doubleValue": _double_value,
+    "bytesValue": _bytes_value,
+}

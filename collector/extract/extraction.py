@@ -1,0 +1,83 @@
+"""
+What one request comes to: rows, and counts of what made none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import chain
+
+from collector.extract.identity import Refusal
+from store.rows import Artifact, Batch, DecisionChunk, RunCopy, RunHeartbeat, RunWait, StepCopy
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits on evidence, enforced on arrival."""
+
+    max_artifact_bytes: int = 1024 * 1024
+    max_decisions_per_step: int = 1_000_000
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(slots=True)
+class Extraction:
+    """Filled record by record by one thread; the lists become the ``Batch`` unchanged."""
+
+    received_ns: int
+    limits: Limits = DEFAULT_LIMITS
+    runs: list[RunCopy] = field(default_factory=list)
+    waits: list[RunWait] = field(default_factory=list)
+    heartbeats: list[RunHeartbeat] = field(default_factory=list)
+    steps: list[StepCopy] = field(default_factory=list)
+    decisions: list[DecisionChunk] = field(default_factory=list)
+    artifacts: list[Artifact] = field(default_factory=list)
+    records: Counter[str] = field(default_factory=Counter)
+    """Records by what they are to us: ``run``, ``step``, ``member``, ``foreign``, an event's name …"""
+    refused: list[Refusal] = field(default_factory=list)
+
+    def refuse(self, reason: str, message: str) -> None:
+        """Note a record that is not stored."""
+        self.refused.append(Refusal(reason, message))
+
+    def take_decisions(self, chunk: DecisionChunk) -> Refusal | None:
+        """
+        Add a chunk unless it lies past the step's limit; return what of it cannot be used.
+
+        Chunks may come in any order and through several collectors, so a chunk is judged by what a
+        step with as many chunks of its size would have.
+        """
+        subject, limit = f"decisions of step {chunk.step_id!r}", self.limits.max_decisions_per_step
+        if (chunk.chunk_index + 1) * max(1, chunk.item_count) > limit:
+            return Refusal("capture_limit", f"{subject}: more than XRAY_MAX_DECISIONS_PER_STEP={limit}")
+        self.decisions.append(chunk)
+        return None if chunk.error is None else Refusal("decisions_unreadable", f"{subject}: {chunk.error}")
+
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to store."""
+        return not any((self.runs, self.waits, self.heartbeats, self.steps, self.decisions, self.artifacts))
+
+    def batch(self, size_bytes: int) -> Batch:
+        """Return the rows as the store takes them; size_bytes: of the request after decompression."""
+        return Batch(
+            received_ns=self.received_ns,
+            runs=self.runs,
+            waits=self.waits,
+            heartbeats=self.heartbeats,
+            steps=self.steps,
+            decisions=self.decisions,
+            artifacts=self.artifacts,
+            size_bytes=size_bytes,
+        )
+
+    def flags(self) -> Counter[str]:
+        """Return how often each flag was raised."""
+        counted: Counter[str] = Counter()
+        copies: Iterable[RunCopy | RunHeartbeat | StepCopy] = chain(self.runs, self.heartbeats, self.steps)
+        for copy in copies:
+            counted.update(flag.code for flag in copy.flags)
+        return counted

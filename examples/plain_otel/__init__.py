@@ -1,0 +1,1 @@
+"""A pipeline that knows OpenTelemetry only; three attributes make its spans steps."""

@@ -1,0 +1,1 @@
+"""The registry of ``xray.*`` names and the generator of what is derived from it."""

@@ -1,0 +1,1 @@
+"""The decision schema in Postgres: what is written, merged, and asked of it."""

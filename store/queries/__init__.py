@@ -1,0 +1,1 @@
+"""One function per question; SQL that reads lives here and nowhere else."""

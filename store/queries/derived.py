@@ -1,0 +1,251 @@
+"""
+What is not stored because it follows from other rows: order and attempt numbers of steps, the
+funnel of a run, how much evidence arrived. One subquery each, used for showing and for filtering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Double,
+    FromClause,
+    Integer,
+    LargeBinary,
+    Subquery,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from store.decisions import CODEC
+from store.schema import decisions, runs, steps
+
+Condition = Callable[[FromClause], ColumnElement[bool]]
+
+_SEQUENCED = (
+    "run_key",
+    "run_day",
+    "step_id",
+    "attempt_key",
+    "attempt",
+    "step_index",
+    "started_at",
+    "ended_at",
+    "candidates_in",
+    "candidates_out",
+)
+
+
+def of_run(row: FromClause, run: FromClause) -> ColumnElement[bool]:
+    """Return the join of a child table with its run; ``run_day`` lets all but one partition be skipped."""
+    return and_(row.c.run_key == run.c.run_key, row.c.run_day == run.c.run_day)
+
+
+def of_step(row: FromClause, step: FromClause) -> ColumnElement[bool]:
+    """Return the join of a child of a step with the step's row."""
+    return and_(of_run(row, step), row.c.step_id == step.c.step_id, row.c.attempt_key == step.c.attempt_key)
+
+
+_STILL_RUNNING = literal(datetime(9999, 12, 31, tzinfo=UTC), DateTime(timezone=True))
+
+
+def _ended(step: FromClause) -> ColumnElement[Any]:
+    # Clocks of whole milliseconds, as in browsers and Node.js, start quick steps at the same time.
+    return func.coalesce(step.c.ended_at, _STILL_RUNNING)
+
+
+def _sequence(step: FromClause) -> tuple[ColumnElement[Any], ...]:
+    """The order of a run's steps: as sent when every step says, else by start, then by end."""
+    return (
+        case((step.c.indexed, step.c.step_index)),
+        step.c.started_at,
+        _ended(step),
+        step.c.step_id,
+        step.c.attempt_key,
+    )
+
+
+def _indexed_steps(condition: Condition, outer: FromClause | None = None) -> Subquery:
+    step = steps.alias()
+    run = step.c.run_key
+    indexed = func.count(step.c.step_index).over(partition_by=run) == func.count().over(partition_by=run)
+    # Only the narrow columns: the window sorts them, and a step's JSON may be large.
+    columns = (step.c[name] for name in _SEQUENCED)
+    selected = select(*columns, indexed.label("indexed")).where(condition(step))
+    return (selected if outer is None else selected.correlate(outer)).subquery()
+
+
+def ordinals(condition: Condition, outer: FromClause | None = None) -> Subquery:
+    """
+    Number the steps of whole runs: columns run_key, run_day, step_id, attempt_key, index, attempt.
+
+    condition: restricts the steps by run; it must take all steps of a run or none. outer: the
+    row outside that the condition refers to, if it does. (sort_index, sort_started_at,
+    sort_ended_at, step_id, attempt_key) is the order, without nulls.
+    """
+    step = _indexed_steps(condition, outer)
+    position = func.row_number().over(partition_by=step.c.run_key, order_by=_sequence(step))
+    attempt = func.row_number().over(
+        partition_by=(step.c.run_key, step.c.step_id), order_by=(step.c.started_at, step.c.attempt_key)
+    )
+    return select(
+        step.c.run_key,
+        step.c.run_day,
+        step.c.step_id,
+        step.c.attempt_key,
+        func.coalesce(case((step.c.indexed, step.c.step_index)), 0).label("sort_index"),
+        step.c.started_at.label("sort_started_at"),
+        _ended(step).label("sort_ended_at"),
+        case((step.c.indexed, step.c.step_index), else_=position - 1).cast(Integer).label("index"),
+        func.coalesce(step.c.attempt, attempt).cast(Integer).label("attempt"),
+    ).subquery()
+
+
+def _ordinal(column: str) -> ColumnElement[int]:
+    numbered = ordinals(lambda step: of_run(step, steps), steps)
+    return (
+        select(numbered.c[column])
+        .where(numbered.c.step_id == steps.c.step_id, numbered.c.attempt_key == steps.c.attempt_key)
+        .scalar_subquery()
+    )
+
+
+STEP_INDEX = _ordinal("index")
+STEP_ATTEMPT = _ordinal("attempt")
+
+
+def drop_ratio(candidates_in: ColumnElement[Any], candidates_out: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return (in - out) / in; null when in is 0 or unknown, or out exceeds it (as for a step's own)."""
+    return case(
+        (
+            and_(candidates_in > 0, candidates_out <= candidates_in),
+            cast(candidates_in - candidates_out, Double) / cast(candidates_in, Double),
+        )
+    )
+
+
+def funnel(run: FromClause) -> FromClause:
+    """
+    Sum up a run's steps: steps_count, candidates_in, candidates_out, drop_ratio; one row, always.
+
+    in: of the first step with counts, its in, or its out when it is a source. out: the last one sent.
+    """
+    step = _indexed_steps(lambda step: of_run(step, run), run)
+    entering = func.coalesce(step.c.candidates_in, step.c.candidates_out)
+    first = aggregate_order_by(entering, *_sequence(step))
+    last = aggregate_order_by(step.c.candidates_out, *(term.desc() for term in _sequence(step)))
+    ends = select(
+        func.count().label("steps_count"),
+        func.array_agg(first).filter(entering.is_not(None))[1].cast(BigInteger).label("candidates_in"),
+        func.array_agg(last)
+        .filter(step.c.candidates_out.is_not(None))[1]
+        .cast(BigInteger)
+        .label("candidates_out"),
+    ).subquery()
+    return select(ends, drop_ratio(ends.c.candidates_in, ends.c.candidates_out).label("drop_ratio")).lateral()
+
+
+RUN_FUNNEL = funnel(runs)
+"""Join with ``true()`` beside ``runs``."""
+
+
+def readable(chunk: FromClause) -> ColumnElement[bool]:
+    """Return whether a chunk can be unpacked: it was understood on arrival, and its codec is ours."""
+    # Only the first byte is fetched: the column is stored out of line and uncompressed.
+    return and_(chunk.c.data.is_not(None), func.substring(chunk.c.data, 1, 1) == literal(CODEC, LargeBinary))
+
+
+def evidence(step: FromClause) -> FromClause:
+    """
+    Judge the stored chunks of a step: stored, missing, unreadable, error, grade; one row, always.
+
+    stored: decisions that can be read. missing, unreadable: chunks. grade: ``types.Evidence``.
+    """
+    chunk = decisions.alias()
+    opens = readable(chunk)
+    why_not = func.coalesce(chunk.c.error, "packed by another version")
+    expected = func.coalesce(step.c.decisions_chunks, func.max(chunk.c.chunk_total))
+    found = (
+        select(
+            func.coalesce(func.sum(chunk.c.item_count).filter(opens), 0).cast(BigInteger).label("stored"),
+            func.count(chunk.c.chunk_index).label("present"),
+            func.count(chunk.c.chunk_index).filter(~opens).label("unreadable"),
+            func.min(why_not).filter(~opens).label("error"),
+            expected.label("expected"),
+        )
+        .where(of_step(chunk, step))
+        .correlate(step)
+        .lateral()
+    )
+    # Nobody said how many chunks there are, and decisions are missing: at least one chunk is.
+    unannounced = and_(
+        found.c.unreadable == 0, func.coalesce(step.c.decisions_recorded > found.c.stored, False)
+    )
+    missing = case(
+        (found.c.expected.is_not(None), func.greatest(found.c.expected - found.c.present, 0)),
+        (unannounced, 1),
+        else_=0,
+    )
+    judged = select(found, missing.label("missing")).correlate(step).subquery()
+    all_named = judged.c.stored >= func.coalesce(step.c.candidates_in, step.c.candidates_out, 0)
+    grade = case(
+        (judged.c.missing + judged.c.unreadable > 0, "partial"),
+        (judged.c.stored == 0, "none"),
+        (step.c.capture_level == "sampled", "sampled"),
+        (all_named, "full"),
+        else_="partial",
+    )
+    return (
+        select(judged.c.stored, judged.c.missing, judged.c.unreadable, judged.c.error, grade.label("grade"))
+        .correlate(step)
+        .lateral()
+    )
+
+
+STEP_EVIDENCE = evidence(steps)
+"""Join with ``true()`` beside ``steps``."""
+
+
+def run_evidence(run: FromClause) -> FromClause:
+    """
+    Judge the evidence of all steps of a run: missing, unreadable (numeric), grade; one row, always.
+
+    Steps that neither took candidates nor recorded decisions (sources, model calls) do not count.
+    """
+    step = steps.alias()
+    found = evidence(step)
+    concerned = or_(found.c.stored > 0, step.c.decisions_recorded > 0, step.c.candidates_in > 0)
+    graded = {
+        word: func.count().filter(and_(concerned, found.c.grade == word))
+        for word in ("full", "sampled", "partial", "none")
+    }
+    some = graded["full"] + graded["sampled"] + graded["partial"]
+    grade = case(
+        (some == 0, "none"),
+        (graded["partial"] + graded["none"] > 0, "partial"),
+        (graded["sampled"] > 0, "sampled"),
+        else_="full",
+    )
+    return (
+        select(
+            func.coalesce(func.sum(found.c.missing), 0).label("missing"),
+            func.coalesce(func.sum(found.c.unreadable), 0).label("unreadable"),
+            grade.label("grade"),
+        )
+        .select_from(step.join(found, true()))
+        .where(of_run(step, run))
+        .correlate(run)
+        .lateral()
+    )

@@ -1,0 +1,30 @@
+"""
+What a question can fail with, beside ``store.errors.Unavailable``::
+
+    XRayStoreError
+    ├── InvalidParameter     a filter, limit or cursor that is not accepted
+    └── QueryTimeout         the answer took longer than the statement timeout
+"""
+
+from __future__ import annotations
+
+from store.errors import XRayStoreError
+
+
+class InvalidParameter(XRayStoreError):
+    """A filter, limit or cursor that is not accepted; the message names it and the accepted form."""
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+        """The parameter as it was sent."""
+
+
+class QueryTimeout(XRayStoreError):
+    """The answer took longer than the statement timeout; a narrower question may succeed."""
+
+    def __init__(self, timeout_ms: int) -> None:
+        super().__init__(
+            f"the answer took longer than {timeout_ms} ms; narrow it with started_after and started_before"
+        )
+        self.timeout_ms = timeout_ms

@@ -1,0 +1,117 @@
+"""The way of one item through the steps of a run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from store.decisions import Decision, DecisionColumns, rows, unpack
+from store.ids import run_key
+from store.queries.decisions import decision_record
+from store.queries.derived import readable
+from store.queries.steps import named_steps_of_run, steps_of_run
+from store.queries.types import Journey, JourneyStep, RunRecord, StepRecord
+from store.schema import decisions, runs
+
+_CHUNKS_AT_ONCE = 16
+
+StepKey = tuple[str, str]
+"""(step_id, attempt_key)."""
+
+
+def item_journeys(connection: Connection, run: RunRecord, item_ids: Sequence[str]) -> Mapping[str, Journey]:
+    """
+    Return what each step of the run decided about the items; without those that no stored decision names.
+
+    Opens every chunk of the run, once for all items: 1 to 2 ms per 5,000 candidates.
+    """
+    named = _decisions_about(connection, run.run_id, frozenset(item_ids))
+    steps = steps_of_run(connection, run.run_id)
+    shown = {(step.step_id, step.attempt_key) for step in steps}
+    found = {}
+    for item_id, of_item in named.items():
+        later = named_steps_of_run(connection, run.run_id, of_item.keys() - shown)
+        found[item_id] = _journey(run, item_id, [*steps, *later], of_item)
+    return {item_id: journey for item_id, journey in found.items() if journey is not None}
+
+
+def _journey(
+    run: RunRecord,
+    item_id: str,
+    of_run: Sequence[StepRecord],
+    named: Mapping[StepKey, Sequence[Decision]],
+) -> Journey | None:
+    steps = [_journey_step(step, named) for step in of_run]
+    judged = [step for step in steps if step.decisions]
+    if not judged:
+        return None
+    last = judged[-1]
+    return Journey(
+        run_id=run.run_id,
+        item_id=item_id,
+        final_verdict=last.decisions[-1].verdict,
+        final_step_id=last.step.step_id,
+        steps=steps,
+        completeness=run.completeness,
+    )
+
+
+def _journey_step(step: StepRecord, named: Mapping[StepKey, Sequence[Decision]]) -> JourneyStep:
+    about = [
+        decision_record(decision, step.attempt)
+        for decision in named.get((step.step_id, step.attempt_key), ())
+    ]
+    if about:
+        return JourneyStep(step, "recorded", about)
+    return JourneyStep(step, "absent" if step.completeness.evidence == "full" else "unknown", [])
+
+
+def _decisions_about(
+    connection: Connection, run_id: str, item_ids: frozenset[str]
+) -> Mapping[str, Mapping[StepKey, Sequence[Decision]]]:
+    """Return the decisions that name an item, per item and step attempt, in the order they were judged."""
+    day = select(runs.c.run_day).where(runs.c.run_key == run_key(run_id)).scalar_subquery()
+    chunks = connection.execute(
+        select(decisions.c.step_id, decisions.c.attempt_key, decisions.c.data)
+        .where(
+            decisions.c.run_key == run_key(run_id),
+            decisions.c.run_day == day,
+            readable(decisions),
+        )
+        .order_by(decisions.c.step_id, decisions.c.attempt_key, decisions.c.chunk_index),
+        execution_options={"yield_per": _CHUNKS_AT_ONCE},
+    )
+    named: dict[str, dict[StepKey, list[Decision]]] = defaultdict(lambda: defaultdict(list))
+    for chunk in chunks:
+        columns = unpack(chunk.data)
+        for decision in rows(_about(columns, item_ids)):
+            named[decision.item_id][chunk.step_id, chunk.attempt_key].append(decision)
+    return named
+
+
+def _about(columns: DecisionColumns, item_ids: frozenset[str]) -> DecisionColumns:
+    """The few candidates that are asked for: making a ``Decision`` of each of thousands takes longer."""
+    places = [place for place, item in enumerate(columns.item) if item in item_ids]
+
+    def picked(column: Any) -> Any:
+        return [column[place] for place in places] if isinstance(column, list) else column
+
+    missing = frozenset(columns.missing or ())
+    return replace(
+        columns,
+        count=len(places),
+        item=picked(columns.item),
+        verdict="".join(columns.verdict[place] for place in places),
+        reason=picked(columns.reason),
+        text=picked(columns.text),
+        score=picked(columns.score),
+        value=picked(columns.value),
+        threshold=picked(columns.threshold),
+        missing=[i for i, place in enumerate(places) if place in missing],
+        checks=picked(columns.checks),
+        probability=picked(columns.probability),
+    )

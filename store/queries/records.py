@@ -1,0 +1,165 @@
+"""From rows of the read statements to the records that are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from store.queries.types import (
+    ArtifactRecord,
+    CountsByVerdict,
+    FlagRecord,
+    Missing,
+    RunCompleteness,
+    RunRecord,
+    ScoreStats,
+    StepCompleteness,
+    StepRecord,
+)
+
+# Columns whose names and values are the record's own.
+_RUN_AS_STORED = (
+    "run_id",
+    "pipeline",
+    "pipeline_version",
+    "entity",
+    "started_at",
+    "outcome",
+    "outcome_reason",
+    "input",
+    "output",
+    "service_name",
+    "environment",
+    "schema_id",
+    "schema_version",
+    "capture_level",
+    "error_type",
+    "error_message",
+    "status",
+    "ended_at",
+    "duration_ms",
+    "candidates_in",
+    "candidates_out",
+    "drop_ratio",
+    "steps_count",
+)
+_STEP_AS_STORED = (
+    "run_id",
+    "step_id",
+    "attempt_key",
+    "attempt",
+    "index",
+    "name",
+    "step_type",
+    "step_type_original",
+    "status",
+    "pipeline",
+    "pipeline_version",
+    "service_name",
+    "environment",
+    "started_at",
+    "ended_at",
+    "duration_ms",
+    "candidates_in",
+    "candidates_out",
+    "drop_ratio",
+    "selected_id",
+    "why",
+    "input",
+    "output",
+    "reasoning",
+    "model",
+    "temperature",
+    "top_k",
+    "parents",
+    "config_fingerprint",
+    "capture_level",
+    "decisions_recorded",
+    "inferred",
+    "error_type",
+    "error_message",
+)
+_VERDICT_COLUMNS = ("kept", "eliminated", "scored", "selected", "not_selected", "deferred", "merged")
+_SCORE_STATISTICS = ("min", "max", "mean", "std", "p10", "p50", "p90")
+
+
+def run_record(row: RowMapping) -> RunRecord:
+    """row: the columns of ``store.queries.runs``."""
+    return RunRecord(
+        **{name: row[name] for name in _RUN_AS_STORED},
+        tags=row["tags"] or {},
+        trace_ids=[trace_id.hex for trace_id in row["trace_ids"] or ()],
+        flags=flag_records(row["flags"]),
+        completeness=_run_completeness(row),
+    )
+
+
+def _run_completeness(row: RowMapping) -> RunCompleteness:
+    missing = _missing(row["chunks_missing"], row["chunks_unreadable"])
+    if row["status"] in ("running", "waiting"):
+        return RunCompleteness("running", row["evidence"], missing)
+    if row["status"] == "incomplete":
+        return RunCompleteness("incomplete", row["evidence"], missing)
+    return RunCompleteness("partial" if missing else "complete", row["evidence"], missing)
+
+
+def step_record(row: RowMapping) -> StepRecord:
+    """row: the columns of ``store.queries.steps``."""
+    return StepRecord(
+        **{name: row[name] for name in _STEP_AS_STORED},
+        counts=CountsByVerdict(**{name: row[name] for name in _VERDICT_COLUMNS}),
+        reasons=dict(zip(row["reason_codes"] or (), row["reason_counts"] or (), strict=False)),
+        score=ScoreStats(**{name: row[f"score_{name}"] for name in _SCORE_STATISTICS}),
+        metrics=row["metrics"] or {},
+        fields=row["fields"] or {},
+        sources=row["sources"] or {},
+        trace_id=None if row["trace_id"] is None else row["trace_id"].hex,
+        span_id=None if row["span_id"] is None else row["span_id"].hex(),
+        artifacts=[artifact_record(artifact) for artifact in row["artifacts"]],
+        flags=[*flag_records(row["flags"]), *_flags_on_reading(row)],
+        completeness=step_completeness(row),
+    )
+
+
+def step_completeness(row: RowMapping) -> StepCompleteness:
+    """row: a step's status and decisions_recorded with the columns of ``derived.evidence``."""
+    return StepCompleteness(
+        metrics="running" if row["status"] == "running" else "exact",
+        evidence=row["evidence"],
+        decisions_recorded=row["decisions_recorded"],
+        decisions_stored=row["decisions_stored"],
+        missing=_missing(row["chunks_missing"], row["chunks_unreadable"]),
+    )
+
+
+def _missing(chunks_missing: int | Decimal, chunks_unreadable: int | Decimal) -> Sequence[Missing]:
+    found = []
+    if chunks_missing:
+        found.append(Missing("chunk_missing", int(chunks_missing)))
+    if chunks_unreadable:
+        found.append(Missing("unreadable", int(chunks_unreadable)))
+    return found
+
+
+def _flags_on_reading(row: RowMapping) -> Sequence[FlagRecord]:
+    """Not stored, because a chunk that arrives later would make them untrue."""
+    known = {flag["code"] for flag in row["flags"] or ()}
+    flags = []
+    if row["chunks_missing"] and "decisions_missing" not in known:
+        flags.append(FlagRecord("decisions_missing", "decisions", row["decisions_recorded"]))
+    if row["chunks_unreadable"] and "decisions_unreadable" not in known:
+        flags.append(FlagRecord("decisions_unreadable", "decisions", row["chunk_error"]))
+    return flags
+
+
+def flag_records(flags: Sequence[Mapping[str, Any]] | None) -> list[FlagRecord]:
+    """flags: as stored, a list of ``{code, field, sent}``, or None."""
+    return [FlagRecord(flag["code"], flag.get("field", ""), flag.get("sent")) for flag in flags or ()]
+
+
+def artifact_record(values: Mapping[str, Any]) -> ArtifactRecord:
+    """values: the columns of ``store.queries.artifacts.described``."""
+    return ArtifactRecord(**values)

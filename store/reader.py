@@ -1,0 +1,210 @@
+"""The questions that can be put to the store, each a method; the only door for readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import psycopg
+from psycopg.errors import QueryCanceled, UndefinedColumn, UndefinedTable
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from store.engine import read_engine
+from store.errors import Unavailable
+from store.queries import artifacts, baseline, decisions, journey, metrics, runs, steps
+from store.queries.cursor import Cursors
+from store.queries.errors import QueryTimeout
+from store.queries.filters import Filters, PageRequest
+from store.queries.types import (
+    ArtifactContent,
+    DecisionPage,
+    Journey,
+    Page,
+    ReasonMetrics,
+    RunDetail,
+    RunRecord,
+    StepMetrics,
+    StepRecord,
+)
+from store.secrets import CURSOR_KEY, shared_secret
+
+DEFAULT_RUN_TIMEOUT_S = 900.0
+DEFAULT_STATEMENT_TIMEOUT_MS = 10_000
+_FIRST_PAGE = PageRequest()
+_EVERYTHING = Filters()
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Reader:
+    """
+    Answers questions; every method reads one snapshot of the database.
+
+    Any number of threads may ask at once. Each method raises ``store.errors.Unavailable`` when the
+    database cannot be reached or lacks our tables, ``QueryTimeout`` when the answer takes too long,
+    and ``InvalidParameter`` for a cursor that belongs to another question. Unknown ids give None.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        statement_timeout_ms: int,
+        run_timeout_s: float,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._engine = engine
+        self._known_cursors: Cursors | None = None
+        self._statement_timeout_ms = statement_timeout_ms
+        self._run_timeout_s = run_timeout_s
+        self._now = now
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        statement_timeout_ms: int = DEFAULT_STATEMENT_TIMEOUT_MS,
+        run_timeout_s: float = DEFAULT_RUN_TIMEOUT_S,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> Reader:
+        """
+        Return a reader of the database at ``url`` (``postgresql://…``); connects on the first question.
+
+        run_timeout_s: silence after which a run that names no timeout itself counts as incomplete.
+        now: the clock that run status is derived by.
+        """
+        return cls(
+            read_engine(url, statement_timeout_ms=statement_timeout_ms),
+            statement_timeout_ms=statement_timeout_ms,
+            run_timeout_s=run_timeout_s,
+            now=now,
+        )
+
+    def close(self) -> None:
+        """Release the connections; safe to call twice."""
+        self._engine.dispose()
+
+    def ping(self) -> None:
+        """Return when the database answers, with our tables in it."""
+        with self._connection() as connection:
+            connection.execute(text("SELECT 1 FROM runs LIMIT 1"))
+
+    def runs(self, filters: Filters = _EVERYTHING, page: PageRequest = _FIRST_PAGE) -> Page[RunRecord]:
+        """Runs that satisfy all filters, newest first (``store.queries.runs``)."""
+        with self._connection() as connection:
+            return runs.list_runs(
+                connection,
+                self._cursors(connection),
+                filters,
+                page,
+                now=self._now(),
+                default_timeout_s=self._run_timeout_s,
+            )
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """One run."""
+        with self._connection() as connection:
+            return self._run(connection, run_id)
+
+    def run_detail(self, run_id: str) -> RunDetail | None:
+        """One run with its steps in order, the first ``store.queries.steps.MAX_STEPS``."""
+        with self._connection() as connection:
+            run = self._run(connection, run_id)
+            return None if run is None else RunDetail(run, steps.steps_of_run(connection, run_id))
+
+    def run_steps(self, run_id: str, page: PageRequest = _FIRST_PAGE) -> Page[StepRecord] | None:
+        """The steps of one run in order, page by page."""
+        with self._connection() as connection:
+            if self._run(connection, run_id) is None:
+                return None
+            return steps.page_of_run(connection, self._cursors(connection), run_id, page)
+
+    def steps(self, filters: Filters = _EVERYTHING, page: PageRequest = _FIRST_PAGE) -> Page[StepRecord]:
+        """Steps of all runs that satisfy all filters, newest first (``store.queries.steps``)."""
+        with self._connection() as connection:
+            return steps.list_steps(connection, self._cursors(connection), filters, page)
+
+    def decisions(
+        self, run_id: str, step_id: str, filters: Filters = _EVERYTHING, page: PageRequest = _FIRST_PAGE
+    ) -> DecisionPage | None:
+        """Decisions of one step in the order they were judged (``store.queries.decisions``)."""
+        with self._connection() as connection:
+            return decisions.list_decisions(
+                connection, self._cursors(connection), run_id, step_id, filters, page
+            )
+
+    def journey(self, run_id: str, item_id: str) -> Journey | None:
+        """The way of one item through a run; None when the run or a decision about it is unknown."""
+        return self.journeys(run_id, [item_id]).get(item_id)
+
+    def journeys(self, run_id: str, item_ids: Sequence[str]) -> Mapping[str, Journey]:
+        """The ways of several items through a run, read at once; without those that are unknown."""
+        with self._connection() as connection:
+            run = self._run(connection, run_id)
+            return {} if run is None else journey.item_journeys(connection, run, item_ids)
+
+    def step_metrics(
+        self,
+        filters: Filters = _EVERYTHING,
+        grouping: metrics.Grouping = metrics.Grouping(),  # noqa: B008 - frozen
+        page: PageRequest = _FIRST_PAGE,
+    ) -> Page[StepMetrics]:
+        """Counts and exact percentiles of steps (``store.queries.metrics``)."""
+        with self._connection() as connection:
+            return metrics.step_metrics(connection, self._cursors(connection), filters, grouping, page)
+
+    def reason_metrics(
+        self,
+        filters: Filters = _EVERYTHING,
+        grouping: metrics.Grouping = metrics.Grouping(),  # noqa: B008 - frozen
+        page: PageRequest = _FIRST_PAGE,
+    ) -> Page[ReasonMetrics]:
+        """How often each reason was given (``store.queries.metrics``)."""
+        with self._connection() as connection:
+            return metrics.reason_metrics(connection, self._cursors(connection), filters, grouping, page)
+
+    def artifact(self, artifact_id: str) -> ArtifactContent | None:
+        """An artifact with its bytes."""
+        with self._connection() as connection:
+            return artifacts.content(connection, artifact_id)
+
+    def baseline(
+        self, pipeline: str | None, pipeline_version: str | None, *, without: str
+    ) -> baseline.Baseline:
+        """What runs of a pipeline and version usually look like (``store.queries.baseline``)."""
+        with self._connection() as connection:
+            return baseline.baseline(connection, pipeline, pipeline_version, without=without)
+
+    def _run(self, connection: Connection, run_id: str) -> RunRecord | None:
+        return runs.one_run(connection, run_id, now=self._now(), default_timeout_s=self._run_timeout_s)
+
+    def _cursors(self, connection: Connection) -> Cursors:
+        # Two threads may fetch it at once; they get the same key.
+        if self._known_cursors is None:
+            self._known_cursors = Cursors(shared_secret(connection, CURSOR_KEY))
+        return self._known_cursors
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """The boundary where errors of the driver become errors of the store."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except PoolTimeout as exc:
+            raise Unavailable("all connections to the database are in use") from exc
+        except (OperationalError, InterfaceError, psycopg.OperationalError) as exc:
+            if isinstance(getattr(exc, "orig", exc), QueryCanceled):
+                raise QueryTimeout(self._statement_timeout_ms) from exc
+            raise Unavailable("the database cannot be reached") from exc
+        except DBAPIError as exc:
+            if isinstance(exc.orig, UndefinedTable | UndefinedColumn):
+                raise Unavailable("the database lacks tables of this version; run xray db upgrade") from exc
+            if exc.connection_invalidated:
+                raise Unavailable("the connection to the database was lost") from exc
+            raise

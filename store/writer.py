@@ -1,0 +1,251 @@
+"""
+The writing side of the store: ``PostgresWriter`` keeps the promises of ``store/contract.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import date
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg
+
+from store import wire
+from store.assemble import RunWork, Work, assemble
+from store.database import libpq_url
+from store.errors import Unavailable
+from store.faults import RACE_LOST
+from store.kinds import Artifacts, Blobs, Decisions, Runs, Steps, day_of
+from store.landing import Item, Kind, land
+from store.merge import RunState, adds_nothing, bare_run
+from store.partitions import Partitions
+from store.rows import Batch, Refused, RunCopy, RunWait, WriteResult
+
+State = TypeVar("State")
+
+_CACHED_RUNS = 20_000
+"""Runs remembered by a writer, about 1 KB each; a forgotten one costs a look at its row."""
+_NEWS_INTERVAL_US = 10_000_000
+"""How stale ``last_received_at`` of a run may get at most: against a statement per batch and run."""
+_NEWS_SHARE_OF_TIMEOUT = 0.1
+"""… and which part of its timeout, so that a run which is not silent never looks so."""
+_MAX_ATTEMPTS = 5
+_CONNECT_TIMEOUT_S = 5
+_SETTINGS = (
+    "SELECT set_config('statement_timeout', '60s', false), set_config('lock_timeout', '30s', false),"
+    " set_config('idle_in_transaction_session_timeout', '120s', false)"
+)
+"""So that a stuck server or rival turns into ``Unavailable`` and never into a silent stop."""
+_DURABLE = (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
+"""A database may be set to forget commits in a crash; what is acknowledged here must not be."""
+
+
+class _KnownRun(NamedTuple):
+    """What this writer knows to be committed of a run."""
+
+    run_day: date
+    state: RunState
+    """Without its copies, which may be large."""
+    news_interval_us: int
+
+
+class PostgresWriter:
+    """
+    Stores batches in Postgres by COPY; see ``contract.Writer`` for what it promises.
+
+    Connects when first used and again after the connection was lost. Not thread-safe: one
+    thread, one writer; any number of writers may share a database.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = libpq_url(url)
+        self._connection: psycopg.Connection | None = None
+        self._partitions = Partitions()
+        self._known: OrderedDict[str, _KnownRun] = OrderedDict()
+
+    def write(self, batches: Sequence[Batch]) -> Sequence[WriteResult]:
+        work = assemble(batches)
+        fresh = self._connection is None
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
+            try:
+                return self._write(work, batches)
+            except RACE_LOST as error:
+                if attempt == _MAX_ATTEMPTS:
+                    raise Unavailable("other writers got in the way each time") from error
+            except psycopg.Error as error:
+                lost = self._connection is None or self._connection.closed
+                self._disconnect()
+                # A connection that died while we were idle says nothing about the server now.
+                if fresh or not lost:
+                    raise Unavailable(_what_failed(error)) from error
+                fresh = True
+        raise AssertionError("the last attempt returns or raises")
+
+    def close(self) -> None:
+        self._disconnect()
+
+    def _write(self, work: Work, batches: Sequence[Batch]) -> Sequence[WriteResult]:
+        connection = self._connect()
+        self._partitions.ensure(connection, work.days)
+        transaction = _Transaction(work, self._known)
+        with connection.transaction(), connection.cursor() as cursor:
+            transaction.run(cursor)
+        self._remember(transaction.learned)
+        return transaction.results(batches)
+
+    def _connect(self) -> psycopg.Connection:
+        if self._connection is None:
+            connection = psycopg.connect(
+                self._url,
+                autocommit=True,
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                application_name="xray-writer",
+            )
+            # The merge re-reads what a rival has committed meanwhile; a snapshot would hide it.
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            wire.adapt(connection)
+            self._connection = connection
+            connection.execute(_SETTINGS)
+            connection.execute(_DURABLE)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        # Another server may be behind the URL next time.
+        self._partitions = Partitions()
+        self._known.clear()
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.close()
+
+    def _remember(self, learned: dict[str, _KnownRun]) -> None:
+        for run_id, known in learned.items():
+            self._known[run_id] = known
+            self._known.move_to_end(run_id)
+        while len(self._known) > _CACHED_RUNS:
+            self._known.popitem(last=False)
+
+
+class _Transaction:
+    """One attempt at storing the work; thrown away when it fails."""
+
+    def __init__(self, work: Work, known: OrderedDict[str, _KnownRun]) -> None:
+        self._work = work
+        self._known = known
+        self._days: dict[bytes, date] = {}
+        self._no_run: dict[bytes, str] = {}
+        """Runs that could not be stored, with the reason; their children follow them."""
+        self._refused = list(work.refused)
+        self._created: list[str] = []
+        self.learned: dict[str, _KnownRun] = {}
+        """To be remembered once this is committed."""
+
+    def run(self, cursor: psycopg.Cursor[Any]) -> None:
+        """Bring everything into the tables, always in this order of tables (no deadlocks)."""
+        self._land_runs(cursor)
+        self._land(cursor, Steps(), self._work.steps.values())
+        self._land(cursor, Decisions(), self._work.decisions.values())
+        self._land(cursor, Artifacts(), self._work.artifacts.values())
+        self._land(cursor, Blobs(), self._work.blobs.values())
+
+    def results(self, batches: Sequence[Batch]) -> list[WriteResult]:
+        """One per batch."""
+        created: list[set[str]] = [set() for _ in batches]
+        for run_id in self._created:
+            created[self._work.runs[run_id].first_batch].add(run_id)
+        refused: list[dict[int, Refused]] = [{} for _ in batches]
+        for batch, refusal in self._refused:
+            # An artifact may be refused twice, for its reference and for its payload.
+            refused[batch].setdefault(id(refusal.row), refusal)
+        return [
+            WriteResult(
+                _size(batch) - len(refused_here), tuple(refused_here.values()), frozenset(created_here)
+            )
+            for batch, refused_here, created_here in zip(batches, refused, created, strict=True)
+        ]
+
+    def _land_runs(self, cursor: psycopg.Cursor[Any]) -> None:
+        kind = Runs()
+        items = []
+        for run_id, work in self._work.runs.items():
+            known = self._known.get(run_id)
+            if known is None or _is_news(known, work):
+                items.append(Item((work.key,), work.state, work.sources))
+            else:
+                self._days[work.key] = known.run_day
+        landed = land(cursor, kind, items)
+        self._refuse(landed.refused)
+        for item in landed.created:
+            self._created.append(item.state.run_id)
+            self._learn(item.key[0], day_of(item.state.received_us), item.state)
+        for run_id, (run_day, state) in kind.met.items():
+            self._learn(self._work.runs[run_id].key, run_day, state)
+        for item, why in landed.refused:
+            # What was merged in vain must not be remembered as stored.
+            self.learned.pop(item.state.run_id, None)
+            if item.key[0] not in self._days and item.key[0] not in self._no_run:
+                self._land_bare(cursor, item, why)
+
+    def _land_bare(self, cursor: psycopg.Cursor[Any], item: Item[RunState], why: str) -> None:
+        """Give the children of a run whose only copy was refused a run to belong to."""
+        state = item.state
+        kind = Runs()
+        landed = land(
+            cursor, kind, [item._replace(state=bare_run(state.run_id, state.received_us), sources=[])]
+        )
+        if landed.refused:
+            self._no_run[item.key[0]] = f"its run was refused: {why}"
+            return
+        self._created += [created.state.run_id for created in landed.created]
+        day = kind.met[state.run_id][0] if kind.met else day_of(state.received_us)
+        self._days[item.key[0]] = day
+
+    def _learn(self, key: bytes, run_day: date, state: RunState) -> None:
+        self._days[key] = run_day
+        self.learned[state.run_id] = _KnownRun(
+            run_day, state._replace(terminal=None, start=None), _news_interval_us(state)
+        )
+
+    def _land(self, cursor: psycopg.Cursor[Any], kind: Kind[State], items: Iterable[Item[State]]) -> None:
+        ready = []
+        for item in items:
+            run_day = self._days.get(item.key[0])
+            if run_day is None:
+                self._refuse([(item, self._no_run[item.key[0]])])
+            else:
+                ready.append(item._replace(key=(*item.key, run_day)))
+        self._refuse(land(cursor, kind, ready).refused)
+
+    def _refuse(self, refused: Iterable[tuple[Item[Any], str]]) -> None:
+        for item, why in refused:
+            self._refused += [(source.batch, Refused(source.copy, why)) for source in item.sources]
+
+
+def _is_news(known: _KnownRun, work: RunWork) -> bool:
+    """Whether the run's row must be looked at; evidence and most steps change nothing in it."""
+    if any(isinstance(source.copy, RunCopy | RunWait) for source in work.sources):
+        return True
+    stale = work.state.last_received_us - known.state.last_received_us > known.news_interval_us
+    return stale or not adds_nothing(known.state, work.state)
+
+
+def _news_interval_us(state: RunState) -> int:
+    sent = (ranked.copy.timeout_s for ranked in (state.terminal, state.start) if ranked is not None)
+    timeout_s = next((timeout_s for timeout_s in sent if timeout_s is not None), math.inf)
+    return int(min(_NEWS_INTERVAL_US, timeout_s * 1_000_000 * _NEWS_SHARE_OF_TIMEOUT))
+
+
+def _size(batch: Batch) -> int:
+    rows = (batch.runs, batch.waits, batch.heartbeats, batch.steps, batch.decisions, batch.artifacts)
+    return sum(map(len, rows))
+
+
+def _what_failed(error: psycopg.Error) -> str:
+    # The primary message alone: DETAIL may hold values of rows, connection errors hold no password.
+    text = (error.diag.message_primary if error.sqlstate else None) or str(error).split("\n")[0]
+    return f"the database cannot store now: {text}"

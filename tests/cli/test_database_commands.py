@@ -1,0 +1,82 @@
+"""``xray db`` and ``xray --version``."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+
+from store import migrate
+from tests.fixtures.services import ROOT, ServiceProcess, environment
+
+
+def xray(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run one command."""
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *arguments],
+        cwd=ROOT,
+        env=environment(environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_upgrade_then_status(empty_database_url: str) -> None:
+    """Status ends with 1 on an empty database and with 0 after the upgrade; the upgrade may be repeated."""
+    before = xray("db", "status", "--json", XRAY_DATABASE_URL=empty_database_url)
+    assert (before.returncode, json.loads(before.stdout)["up_to_date"]) == (1, False)
+
+    first = xray("db", "upgrade", XRAY_DATABASE_URL=empty_database_url)
+    again = xray("db", "upgrade", XRAY_DATABASE_URL=empty_database_url)
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert "was there already" in again.stdout
+
+    after = xray("db", "status", XRAY_DATABASE_URL=empty_database_url)
+    assert after.returncode == 0
+    assert f"{migrate.head()}, up to date" in after.stdout
+
+
+def test_url_of_the_running_embedded_server(tmp_path: Path) -> None:
+    """``db url`` prints the embedded server's URL while it runs, and says how to start it when not."""
+    away = xray("db", "url", XRAY_DATA_DIR=str(tmp_path))
+    assert (away.returncode, away.stdout) == (1, "")
+    assert "xray up" in away.stderr
+    assert list(tmp_path.iterdir()) == []
+
+    ports = {"XRAY_GRPC_PORT": "0", "XRAY_HTTP_PORT": "0", "XRAY_API_PORT": "0"}
+    server = ServiceProcess("up", {"XRAY_DATA_DIR": str(tmp_path), **ports})
+    try:
+        url = xray("db", "url", XRAY_DATA_DIR=str(tmp_path)).stdout.strip()
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
+    finally:
+        assert server.terminate() == 0
+
+
+def test_status_hides_the_password(free_port: int) -> None:
+    """A database that is away is one line without its password."""
+    done = xray("db", "status", XRAY_DATABASE_URL=f"postgresql://u:hunter2@127.0.0.1:{free_port}/d")
+    assert done.returncode == 1
+    assert "hunter2" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_version_and_help() -> None:
+    """``--version`` and ``--help`` end with 0; no command at all shows the help."""
+    assert re.fullmatch(r"xray \d+\.\d+\.\d+\S*\n", xray("--version").stdout)
+    shown = xray("--help")
+    assert shown.returncode == 0
+    for command in ("up", "collector", "api", "demo", "runs", "run", "explain", "steps", "item", "db"):
+        assert f" {command} " in shown.stdout
+    assert "4317" in xray("up", "--help").stdout
+
+
+def test_unknown_option_is_a_usage_error() -> None:
+    """An option that does not exist ends with 2."""
+    assert xray("runs", "--colour").returncode == 2

@@ -1,0 +1,272 @@
+"""Log events to rows, by their name."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+import orjson
+import pytest
+
+from collector.extract.events import extract_events
+from collector.extract.extraction import Extraction, Limits
+from collector.records import LogRecord, Resource
+from store.decisions import unpack
+from store.rows import Artifact, Flag, RunHeartbeat, RunWait
+
+NOW_NS = 1_790_000_000_000_000_000
+AT_NS = NOW_NS - 5_000_000
+TRACE, SPAN = b"T" * 16, b"S" * 8
+RUN = {"xray.run.id": "run-1"}
+STEP = {**RUN, "xray.step.id": "by-price", "xray.step.attempt": 1}
+COLUMNS = {"v": 1, "n": 2, "item": ["a", "b"], "verdict": "KE", "reasons": ["dear"], "reason": [None, 0]}
+
+
+def extract(
+    name: str, attributes: Mapping[str, Any], limits: Limits | None = None, **changes: Any
+) -> Extraction:
+    """What one event comes to."""
+    fields: dict[str, Any] = {
+        "event_name": name,
+        "time_ns": AT_NS,
+        "trace_id": TRACE,
+        "span_id": SPAN,
+        "attributes": attributes,
+        "dropped_attributes": 0,
+        "resource": Resource({"service.name": "shop"}),
+    }
+    extraction = Extraction(NOW_NS, limits or Limits())
+    extract_events([LogRecord(**(fields | changes))], extraction)
+    return extraction
+
+
+def chunk(columns: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    """Attributes of a chunk of decisions."""
+    data = orjson.dumps(columns).decode()
+    attributes = {
+        **STEP,
+        "xray.decisions.data": data,
+        "xray.chunk.index": 1,
+        "xray.chunk.total": 2,
+        "xray.chunk.count": columns.get("n"),
+        "xray.chunk.checksum": f"{zlib.crc32(data.encode()):08x}",
+    }
+    return attributes | {f"xray.{name}": value for name, value in changes.items()}
+
+
+def test_run_start():
+    """A start event is a start copy of its run with the event's time."""
+    (run,) = extract("xray.run.start", {**RUN, "xray.pipeline.name": "p", "xray.run.entity": "P1"}).runs
+    assert (run.terminal, run.status, run.start_ns, run.end_ns) == (False, None, AT_NS, None)
+    assert (run.pipeline, run.entity, run.service_name, run.trace_id) == ("p", "P1", "shop", TRACE)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "status"),
+    [
+        ({}, "completed"),
+        ({"error.type": "ValueError"}, "crashed"),
+        ({"xray.run.status": "cancelled"}, "cancelled"),
+    ],
+)
+def test_run_end(attributes: dict[str, Any], status: str):
+    """An end event is a terminal copy of its run; its status is what it says, else follows the error."""
+    (run,) = extract("xray.run.end", {**RUN, **attributes}).runs
+    assert (run.terminal, run.status, run.end_ns, run.end_sent_ns) == (True, status, AT_NS, AT_NS)
+
+
+def test_run_wait():
+    """A wait event says since when and until when the run sleeps."""
+    until = NOW_NS + 10**12
+    sent = {**RUN, "xray.run.wait.until_unix_nano": until}
+    assert extract("xray.run.wait", sent).waits == [RunWait("run-1", AT_NS, until, TRACE)]
+
+
+@pytest.mark.parametrize(
+    ("time_ns", "code", "sent"), [(0, "time_missing", None), (7, "time_out_of_range", 7)]
+)
+def test_a_wait_without_a_time(time_ns: int, code: str, sent: int | None):
+    """A wait whose time cannot be believed is a flagged sign of life: its receipt must not order it."""
+    extraction = extract("xray.run.wait", RUN, time_ns=time_ns)
+    flag = Flag(code, "xray.run.wait.time_unix_nano", sent)
+    assert not extraction.waits
+    assert extraction.heartbeats == [RunHeartbeat("run-1", TRACE, (flag,))]
+
+
+def test_the_end_of_a_wait_is_read_like_any_number():
+    """A numeric text is taken and its run flagged; anything else leaves the wait without an end, flagged."""
+    for sent, until, code in (("5", 5, "coerced"), ("soon", None, "wrong_type"), (-1, None, "negative")):
+        extraction = extract("xray.run.wait", {**RUN, "xray.run.wait.until_unix_nano": sent})
+        assert extraction.waits == [RunWait("run-1", AT_NS, until, TRACE)]
+        assert [flag.code for flag in extraction.heartbeats[0].flags] == [code]
+        assert extraction.flags() == {code: 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes"),
+    [
+        ("xray.run.wait", {}),
+        ("xray.run.heartbeat", {}),
+        ("xray.step.decisions", STEP),
+        ("xray.artifact", {"xray.artifact.data": "x"}),
+    ],
+)
+def test_an_event_without_flags_of_its_own_flags_its_run(name: str, attributes: dict[str, Any]):
+    """An invalid run id is told to the run of the trace, also by events that have no flags themselves."""
+    extraction = extract(name, {**attributes, "xray.run.id": "no good"})
+    (heartbeat,) = extraction.heartbeats
+    assert heartbeat.run_id == TRACE.hex()
+    assert [flag.code for flag in heartbeat.flags] == ["invalid_run_id"]
+
+
+def test_a_heartbeat():
+    """A heartbeat is a sign of life of its run."""
+    assert extract("xray.run.heartbeat", RUN).heartbeats == [RunHeartbeat("run-1", TRACE)]
+
+
+def test_member_and_foreign_records():
+    """A record that only bears the run id, and a foreign one, are counted and make no row."""
+    for name, attributes, counted in (
+        ("", RUN, "member"),
+        ("http.request", {}, "foreign"),
+    ):
+        extraction = extract(name, attributes)
+        assert extraction.is_empty()
+        assert extraction.records == {counted: 1}
+        assert not extraction.refused
+
+
+def test_step_event():
+    """A step whose span was sampled out is the same row as its span would have been."""
+    (step,) = extract(
+        "xray.step",
+        {
+            **STEP,
+            "xray.step.type": "filter",
+            "xray.step.name": "by price",
+            "xray.candidates.in": 5,
+            "xray.step.status": "error",
+            "xray.step.start_unix_nano": AT_NS - 1_000,
+            "xray.step.error_message": "no price",
+        },
+    ).steps
+    assert (step.terminal, step.status, step.error_message) == (True, "error", "no price")
+    assert (step.start_ns, step.end_ns) == (AT_NS - 1_000, AT_NS)
+    assert (step.step_id, step.attempt_key, step.name, step.candidates_in) == ("by-price", "1", "by price", 5)
+    assert (step.trace_id, step.span_id, step.flags) == (TRACE, SPAN, ())
+
+
+def test_event_name_as_an_attribute():
+    """Senders from before the field put the event's name into an attribute."""
+    assert extract("", {**RUN, "event.name": "xray.run.start"}).runs
+
+
+@pytest.mark.parametrize("name", ["xray.outcome", "xray.schema", "xray.losses", "xray.of.the.future"])
+def test_events_that_this_version_does_not_store(name: str):
+    """An event of ours without a place to go is refused by name, never dropped in silence."""
+    (refusal,) = extract(name, RUN).refused
+    assert refusal.reason == "unsupported_event"
+    assert name in refusal.message
+
+
+def test_an_event_of_nobody():
+    """An event with neither a valid run id nor a trace id is refused; a trace id of zeroes is none."""
+    assert (
+        extract("xray.run.start", {"xray.run.id": "no good"}, trace_id=bytes(16)).refused[0].reason
+        == "no_run_id"
+    )
+    (run,) = extract("xray.run.start", {"xray.run.id": "no good"}).runs
+    assert (run.run_id, run.flags[0].code) == (TRACE.hex(), "invalid_run_id")
+
+
+def test_decisions():
+    """A readable chunk is packed under its step's key with its place among the chunks."""
+    (row,) = extract("xray.step.decisions", chunk(COLUMNS)).decisions
+    assert row[:6] == ("run-1", "by-price", "1", 1, 2, 2)
+    assert row.error is None
+    assert row.data is not None
+    assert list(unpack(row.data).item) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "changes", "reason"),
+    [
+        (COLUMNS, {"chunk.checksum": "00000000"}, "checksum"),
+        (COLUMNS, {"chunk.count": 3}, "xray.chunk.count is 3"),
+        (COLUMNS, {"decisions.data": '{"v":1,', "chunk.checksum": None}, "not JSON"),
+        (COLUMNS, {"decisions.data": 7}, "no text"),
+        ({**COLUMNS, "v": 2}, {}, "version 2"),
+    ],
+)
+def test_unreadable_decisions(columns: dict[str, Any], changes: dict[str, Any], reason: str):
+    """A chunk that cannot be read is refused by name and leaves a mark from which its step is flagged."""
+    extraction = extract("xray.step.decisions", chunk(columns, **changes))
+    (row,) = extraction.decisions
+    assert (row.step_id, row.chunk_index, row.data) == ("by-price", 1, None)
+    assert reason in (row.error or "")
+    assert [refusal.reason for refusal in extraction.refused] == ["decisions_unreadable"]
+
+
+@pytest.mark.parametrize(("limit", "taken"), [(4, True), (3, False)])
+def test_decisions_past_the_limit_of_a_step(limit: int, taken: bool):
+    """A second chunk of two means four decisions: past the limit it is refused by the setting's name."""
+    extraction = extract("xray.step.decisions", chunk(COLUMNS), Limits(max_decisions_per_step=limit))
+    assert [bool(extraction.decisions), bool(extraction.refused)] == [taken, not taken]
+    assert taken or f"XRAY_MAX_DECISIONS_PER_STEP={limit}" in extraction.refused[0].message
+
+
+def test_artifacts():
+    """An artifact is addressed by the hash of its payload, which is computed here."""
+    sent = {
+        **STEP,
+        "xray.artifact.kind": "prompt",
+        "xray.artifact.data": "Which one?",
+        "xray.artifact.name": "n",
+    }
+    assert extract("xray.artifact", sent).artifacts == [
+        Artifact(
+            "run-1",
+            "by-price",
+            "1",
+            "prompt",
+            "text/plain",
+            10,
+            sha256(b"Which one?").digest(),
+            b"Which one?",
+            name="n",
+        )
+    ]
+
+
+def test_an_artifact_behind_a_url():
+    """An artifact that lies elsewhere keeps the size and hash that were sent."""
+    digest = "ab" * 32
+    sent = {**RUN, "xray.artifact.url": "s3://b/k", "xray.artifact.sha256": digest, "xray.artifact.size": 9}
+    (artifact,) = extract("xray.artifact", sent).artifacts
+    assert (artifact.step_id, artifact.url, artifact.sha256.hex(), artifact.size_bytes, artifact.data) == (
+        None,
+        "s3://b/k",
+        digest,
+        9,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {},
+        {"xray.artifact.data": 7},
+        {"xray.artifact.data": "x" * 101},
+        {"xray.artifact.data": "x", "xray.artifact.sha256": "ab" * 32},
+        {"xray.artifact.data": "x", "xray.artifact.sha256": "short"},
+        {"xray.artifact.url": "s3://b/k"},
+    ],
+)
+def test_artifacts_that_are_refused(sent: dict[str, Any]):
+    """No payload, too large a payload or a wrong hash refuses the artifact by name."""
+    extraction = extract("xray.artifact", {**RUN, **sent}, Limits(max_artifact_bytes=100))
+    assert not extraction.artifacts
+    assert [refusal.reason for refusal in extraction.refused] == ["artifact"]

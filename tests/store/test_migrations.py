@@ -1,0 +1,118 @@
+"""The schema in the database is the one that the code names."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import psycopg
+import pytest
+
+from store import migrate
+from store.database import libpq_url, sqlalchemy_url
+from store.errors import Unavailable
+from store.partitions import Partitions, partition_name, week_of
+from store.records import ArtifactRow, BlobRow, DecisionRow, RunRow, StepRow
+from store.schema import DISTRIBUTED_TABLES, PARTITIONED_TABLES, VOLATILE_COLUMNS, metadata
+
+
+def test_migrating_to_head_gives_the_metadata(empty_database_url):
+    """An empty database that is upgraded differs in nothing from store/schema.py."""
+    assert migrate.current(empty_database_url) is None
+    migrate.upgrade(empty_database_url)
+    assert migrate.current(empty_database_url) == migrate.head()
+    assert migrate.check(empty_database_url) == []
+
+
+def test_upgrading_again_changes_nothing(database_url):
+    """A database that is at head, with partitions made, stays as it is."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        Partitions().ensure(connection, [date(2026, 11, 20)])
+    migrate.upgrade(database_url)
+    assert migrate.check(database_url) == []
+
+
+def test_comments_are_in_the_catalog(database_url):
+    """Each table says in the database what its rows are."""
+    with psycopg.connect(database_url) as connection:
+        found: dict[str, str] = dict(
+            connection.execute(
+                "SELECT relname, obj_description(oid, 'pg_class') FROM pg_class WHERE relkind IN ('r', 'p')"
+                " AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version'"
+            ).fetchall()
+        )
+    assert found == {table.name: table.comment for table in metadata.sorted_tables}
+
+
+def test_an_unreachable_database_is_unavailable(tmp_path):
+    """Migrating without a server raises Unavailable, not an error of the driver."""
+    with pytest.raises(Unavailable):
+        migrate.upgrade(f"postgresql:///xray?host={tmp_path}&user=xray")
+
+
+@pytest.mark.parametrize("url", ["postgresql://u@h/d", "postgres://u@h/d", "postgresql+psycopg://u@h/d"])
+def test_urls_are_taken_in_every_usual_spelling(url):
+    """Whatever the scheme says, libpq and SQLAlchemy each get theirs."""
+    assert libpq_url(url) == "postgresql://u@h/d"
+    assert sqlalchemy_url(url) == "postgresql+psycopg://u@h/d"
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("runs", RunRow),
+        ("steps", StepRow),
+        ("decisions", DecisionRow),
+        ("artifacts", ArtifactRow),
+        ("artifact_blobs", BlobRow),
+    ],
+)
+def test_records_have_the_columns_in_their_order(table, row):
+    """Rows are sent by position: the record's fields are the table's columns."""
+    assert list(row._fields) == [column.name for column in metadata.tables[table].columns]
+
+
+def test_every_table_says_what_is_volatile():
+    """VOLATILE_COLUMNS names each table, and only columns that it has."""
+    assert set(VOLATILE_COLUMNS) == set(metadata.tables)
+    for name, columns in VOLATILE_COLUMNS.items():
+        assert columns <= set(metadata.tables[name].columns.keys())
+
+
+def test_distributed_tables_keep_the_rules_of_the_engine(database_url):
+    """run_key leads each key and has one type, there is no foreign key, trigger or sequence."""
+    names = [table.name for table in DISTRIBUTED_TABLES]
+    with psycopg.connect(database_url) as connection:
+        keys = connection.execute(
+            "SELECT t.relname, a.attname, format_type(a.atttypid, a.atttypmod), p.partstrat::text"
+            " FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid"
+            " JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[0]"
+            " LEFT JOIN pg_partitioned_table p ON p.partrelid = t.oid"
+            " WHERE i.indisunique AND t.relname = ANY (%s)",
+            [names],
+        ).fetchall()
+        foreign = connection.execute(
+            "SELECT count(*) FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid"
+            " WHERE c.contype IN ('f', 'x') AND t.relname = ANY (%s)",
+            [names],
+        ).fetchone()
+        triggers = connection.execute("SELECT count(*) FROM pg_trigger").fetchone()
+        sequences = connection.execute("SELECT count(*) FROM pg_class WHERE relkind = 'S'").fetchone()
+    partitioned = {table.name for table in PARTITIONED_TABLES}
+    assert sorted(keys) == sorted(
+        (name, "run_key", "uuid", "r" if name in partitioned else None) for name in names
+    )
+    assert (foreign, triggers, sequences) == ((0,), (0,), (0,))
+
+
+def test_partitions_are_made_a_week_ahead_and_only_once(database_url):
+    """Asking for a day makes its week and the next, whoever asks, however often."""
+    day = date(2026, 11, 20)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for partitions in (Partitions(), Partitions()):
+            partitions.ensure(connection, [day])
+            partitions.ensure(connection, [day])
+        found = connection.execute("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")
+        names = sorted(name for (name,) in found)
+    weeks = [date(2026, 11, 16), date(2026, 11, 23)]
+    assert week_of(day) == weeks[0]
+    assert names == sorted(partition_name(table.name, week) for table in PARTITIONED_TABLES for week in weeks)

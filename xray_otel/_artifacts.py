@@ -1,0 +1,47 @@
+"""Bulky payloads of a step or run, as ``xray.artifact`` events."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from xray_otel import semconv
+from xray_otel._encode import NAME_BYTES, clean, json_text, text_of
+
+_JSON_BYTES = 256 * 1024
+"""Bound of a payload that is given as an object; text and bytes have the setting's bound."""
+
+
+def artifact_attributes(
+    kind: str,
+    data: Any,
+    content_type: str | None,
+    name: str | None,
+    max_bytes: int,
+) -> tuple[dict[str, object], bool]:
+    """
+    The event's attributes without identity, and whether the payload is in them.
+
+    data: text, bytes, or anything else, which is sent as JSON. A payload of more than
+    ``max_bytes`` stays behind: only its size and hash are sent.
+    """
+    payload: str | bytes
+    if isinstance(data, str):
+        payload, default = clean(data), "text/plain; charset=utf-8"
+    elif isinstance(data, bytes | bytearray | memoryview):
+        payload, default = bytes(data), "application/octet-stream"
+    else:
+        payload, default = json_text(data, min(max_bytes, _JSON_BYTES)), "application/json"
+    raw = payload.encode("utf-8") if isinstance(payload, str) else payload
+    attributes: dict[str, object] = {
+        semconv.ARTIFACT_KIND: text_of(kind, NAME_BYTES),
+        semconv.ARTIFACT_CONTENT_TYPE: text_of(content_type or default, NAME_BYTES),
+        semconv.ARTIFACT_SIZE: len(raw),
+        semconv.ARTIFACT_SHA256: hashlib.sha256(raw).hexdigest(),
+    }
+    if name is not None:
+        attributes[semconv.ARTIFACT_NAME] = text_of(name, NAME_BYTES)
+    if len(raw) > max_bytes:
+        return attributes, False
+    attributes[semconv.ARTIFACT_DATA] = payload
+    return attributes, True

@@ -1,0 +1,259 @@
+"""
+The decisions of one step as columns, from the calls of the pipeline to exact counts.
+
+Calls append to one flat list, eight entries per candidate. ``list.extend`` with a tuple
+is atomic, so threads that judge candidates of one step never mix their rows, and no
+object per candidate stays behind for the garbage collector. Measured against one list
+per column: 0.6 of the time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import Any
+
+from xray_otel._encode import NAME_BYTES, WHY_BYTES, number, text_of
+
+SPILL_ROWS = 20_000
+"""Rows after which a running step's decisions are encoded, so that memory stays bounded."""
+
+KEPT, ELIMINATED, SCORED, SELECTED = "K", "E", "S", "W"
+NOT_SELECTED, DEFERRED, MERGED = "N", "D", "M"
+
+STRIDE = 8
+"""Entries of a row in the flat list: item, verdict, reason, text, score, value, threshold, checks."""
+
+
+@dataclass(slots=True)
+class Columns:
+    """Decisions as columns of equal length, in the order judged; None for a column that nobody filled."""
+
+    items: list[str]
+    verdicts: str
+    """One letter per candidate."""
+    reasons: list[str | None] | None = None
+    texts: list[str | None] | None = None
+    scores: list[Any] | None = None
+    values: list[Any] | None = None
+    thresholds: list[Any] | None = None
+    checks: list[Any] | None = None
+    probabilities: list[float] | None = None
+    """With which each candidate was kept by sampling."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def take(self, positions: Sequence[int]) -> Columns:
+        """The rows at ``positions``, in their order."""
+        taken = Columns(
+            [self.items[at] for at in positions], "".join([self.verdicts[at] for at in positions])
+        )
+        for name in _OPTIONAL:
+            column = getattr(self, name)
+            if column is not None:
+                setattr(taken, name, [column[at] for at in positions])
+        return taken
+
+    def slice(self, start: int, stop: int) -> Columns:
+        """The rows from ``start`` to before ``stop``."""
+        part = Columns(self.items[start:stop], self.verdicts[start:stop])
+        for name in _OPTIONAL:
+            column = getattr(self, name)
+            if column is not None:
+                setattr(part, name, column[start:stop])
+        return part
+
+    def append(self, more: Columns) -> None:
+        """Puts the rows of ``more`` after its own."""
+        for name in _OPTIONAL:
+            mine, theirs = getattr(self, name), getattr(more, name)
+            if mine is not None or theirs is not None:
+                filled = [None] * len(self) if mine is None else mine
+                setattr(self, name, filled + ([None] * len(more) if theirs is None else theirs))
+        self.items += more.items
+        self.verdicts += more.verdicts
+
+
+_OPTIONAL = tuple(field.name for field in fields(Columns) if field.default is None)
+
+
+class Recorder:
+    """
+    Collects a step's decisions. ``extend`` takes one row of eight entries and is safe to
+    call from any thread.
+    """
+
+    __slots__ = ("_columns", "_lock", "extend", "flat", "touched")
+
+    def __init__(self) -> None:
+        self.flat: list[Any] = []
+        self.extend = self.flat.extend
+        self.touched = False
+        """Whether candidates were recorded as a whole, be it none: then "0" is known, not unsaid."""
+        self._columns: Columns | None = None
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        columns = self._columns
+        return len(self.flat) // STRIDE + (0 if columns is None else len(columns))
+
+    def add(self, columns: Columns) -> None:
+        """Appends whole columns, after the rows recorded so far."""
+        with self._lock:
+            self._settle()
+            self._append(columns)
+
+    def take(self) -> Columns | None:
+        """Everything recorded since the last take, tidied; None when that is nothing."""
+        with self._lock:
+            self._settle()
+            columns, self._columns = self._columns, None
+        if columns is not None:
+            tidy(columns)
+        return columns
+
+    def _settle(self) -> None:
+        """Moves the flat rows into the columns. Rows that other threads add meanwhile stay."""
+        size = len(self.flat)
+        if not size:
+            return
+        items, verdicts, *others = (self.flat[offset:size:STRIDE] for offset in range(STRIDE))
+        del self.flat[:size]
+        self._append(Columns(items, "".join(verdicts), *map(filled, others)))
+
+    def _append(self, columns: Columns) -> None:
+        if self._columns is None:
+            self._columns = columns
+        else:
+            self._columns.append(columns)
+
+
+def filled(column: list[Any]) -> list[Any] | None:
+    """The column, or None when all its entries are None."""
+    try:
+        return None if column.count(None) == len(column) else column
+    except Exception:  # noqa: BLE001 - a value of the host's that cannot be compared, so it is not None
+        return column
+
+
+def tidy(columns: Columns) -> None:
+    """Makes reasons and texts bounded strings and scores floats; mostly a look at the types is enough."""
+    columns.reasons = _bounded(columns.reasons, NAME_BYTES)
+    columns.texts = _bounded(columns.texts, WHY_BYTES)
+    scores = columns.scores
+    if scores is not None and not {float, NoneType}.issuperset(map(type, scores)):
+        columns.scores = [None if score is None else number(score) for score in scores]
+
+
+def _bounded(column: list[Any] | None, max_bytes: int) -> list[Any] | None:
+    if column is None:
+        return None
+    try:
+        if all(
+            entry is None or (isinstance(entry, str) and len(entry) <= max_bytes) for entry in set(column)
+        ):
+            return column
+    except Exception:  # noqa: BLE001 - something that cannot be hashed or compared is among them
+        pass
+    return [None if entry is None else text_of(entry, max_bytes) for entry in column]
+
+
+class Tally:
+    """Exact counts over all decisions of a step, whatever is kept of them as evidence."""
+
+    __slots__ = ("reasons", "scores", "selected", "verdicts")
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, int] = {}
+        self.reasons: dict[str, int] = {}
+        self.scores: list[float] = []
+        self.selected: str | None = None
+        """The last item that was selected."""
+
+    def add(self, columns: Columns) -> None:
+        letters = columns.verdicts
+        for letter in dict.fromkeys(letters):
+            self.verdicts[letter] = self.verdicts.get(letter, 0) + letters.count(letter)
+        if columns.reasons is not None:
+            for reason, count in Counter(columns.reasons).items():
+                if reason is not None:
+                    self.reasons[reason] = self.reasons.get(reason, 0) + count
+        if columns.scores is not None:
+            self.scores += [score for score in columns.scores if score is not None]
+        at = letters.rfind(SELECTED)
+        if at >= 0:
+            self.selected = columns.items[at]
+
+    @property
+    def judged(self) -> int:
+        return sum(self.verdicts.values())
+
+    @property
+    def out(self) -> int:
+        """Candidates that go on (contract: Counts)."""
+        return sum(self.verdicts.get(letter, 0) for letter in (KEPT, SCORED, SELECTED))
+
+
+def supersede(columns: Columns) -> Columns:
+    """
+    Drops a score-only row of an item that also got a verdict, which then bears the score.
+
+    A pipeline that scores every candidate and then selects one has judged each once.
+    """
+    letters = columns.verdicts
+    if SCORED not in letters or letters.count(SCORED) == len(letters):
+        return columns
+    judged = {item: at for at, item in enumerate(columns.items) if letters[at] != SCORED}
+    scores = columns.scores or [None] * len(letters)
+    positions = []
+    for at, item in enumerate(columns.items):
+        final = judged.get(item) if letters[at] == SCORED else None
+        if final is None:
+            positions.append(at)
+        elif scores[final] is None:
+            scores[final] = scores[at]
+    columns.scores = scores
+    return columns if len(positions) == len(letters) else columns.take(positions)
+
+
+class Sent:
+    """
+    What a running step has already sent, so that a score and a verdict of one item count once
+    although they left at different times. Remembers up to a million items.
+    """
+
+    __slots__ = ("_letters",)
+
+    def __init__(self) -> None:
+        self._letters: dict[str, str] = {}
+
+    def remember(self, columns: Columns) -> None:
+        if len(self._letters) < _REMEMBERED:
+            self._letters.update(zip(columns.items, columns.verdicts, strict=True))
+
+    def reconcile(self, columns: Columns, tally: Tally) -> Columns:
+        """
+        The columns without scores of items whose verdict was sent (their figures are still
+        counted); of verdicts whose score was sent, takes that one off the count.
+        """
+        if self._letters.keys().isdisjoint(columns.items):
+            return columns
+        positions = []
+        for at, (item, letter) in enumerate(zip(columns.items, columns.verdicts, strict=True)):
+            before = self._letters.get(item, letter)
+            if letter == SCORED and before != SCORED:
+                if columns.scores is not None and columns.scores[at] is not None:
+                    tally.scores.append(columns.scores[at])
+                continue
+            if before == SCORED and letter != SCORED:
+                self._letters[item] = letter
+                tally.verdicts[SCORED] -= 1
+            positions.append(at)
+        return columns if len(positions) == len(columns) else columns.take(positions)
+
+
+_REMEMBERED = 1_000_000

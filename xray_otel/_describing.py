@@ -1,0 +1,150 @@
+"""How a pipeline describes a step: reasons, inputs, metrics, and what its items look like."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from xray_otel import semconv
+from xray_otel._encode import NAME_BYTES, WHY_BYTES, json_text, number, shown, text_of
+from xray_otel._guard import guarded
+from xray_otel._operations import Operations
+from xray_otel._statistics import summarize_fields
+from xray_otel.errors import UsageError
+
+_MAX_METRICS = 64
+"""Beside some 45 names of X-Ray's own these stay below the span's limit of 128 attributes."""
+_MAX_FIELDS = 64
+_MAX_NAMES = 256
+_MAX_COUNT = 2**63 - 1
+
+
+class Describing(Operations):
+    """
+    The describing part of a step. What is said twice holds as said last.
+
+    No method raises in the mode ``best_effort``; ``strict`` raises UsageError for what
+    cannot be recorded.
+    """
+
+    __slots__ = ("_attributes", "_declared", "_metrics")
+
+    _attributes: dict[str, Any]
+    """Attributes of the span, as they will be on the wire."""
+    _metrics: int
+    _declared: list[str]
+
+    @guarded
+    def why(self, text: str) -> None:
+        """Why the step did what it did, in words, at most 2 KiB."""
+        self._set(semconv.STEP_WHY, text_of(text, WHY_BYTES))
+
+    @guarded
+    def set_input(self, value: Any) -> None:
+        """What the step was given: any value, recorded as JSON of at most 16 KiB."""
+        if self._hears():
+            self._set(semconv.STEP_INPUT, json_text(value))
+
+    @guarded
+    def set_output(self, value: Any) -> None:
+        """What the step returned: any value, recorded as JSON of at most 16 KiB."""
+        if self._hears():
+            self._set(semconv.STEP_OUTPUT, json_text(value))
+
+    @guarded
+    def set_reasoning(self, value: Any) -> None:
+        """The rules or parameters that were applied: any value, as JSON of at most 16 KiB."""
+        if self._hears():
+            self._set(semconv.STEP_REASONING, json_text(value))
+
+    @guarded
+    def counts(self, *, in_: int | None = None, out: int | None = None) -> None:
+        """
+        Candidates in and out, when they are not to be counted from the recorded decisions.
+
+        A step that makes candidates (search) has no ``in_``.
+        """
+        for name, key, value in (("in_", semconv.CANDIDATES_IN, in_), ("out", semconv.CANDIDATES_OUT, out)):
+            if value is not None:
+                figure = number(value)
+                if figure is None or not 0 <= figure <= _MAX_COUNT or figure != int(figure):
+                    raise UsageError(f"{name} must be a whole number from 0, got {shown(value)}")
+                self._set(key, min(int(figure), _MAX_COUNT))
+
+    @guarded
+    def metric(self, name: str, value: float) -> None:
+        """A number of the team's own, sent as ``xray.metric.<name>``; at most 64 per step."""
+        figure = number(value)
+        key = f"{semconv.METRIC_PREFIX}{text_of(name, NAME_BYTES)}"
+        if figure is None:
+            raise UsageError(f"metric {shown(name)} must be a finite number, got {shown(value)}")
+        if key not in self._attributes:
+            if self._metrics >= _MAX_METRICS:
+                raise UsageError(f"a step has at most {_MAX_METRICS} metrics; {shown(name)} is left out")
+            self._metrics += 1
+        self._set(key, figure)
+
+    @guarded
+    def reasons(self, *codes: str) -> None:
+        """Codes that the step can give; one that no candidate got is listed with 0."""
+        if self._hears():
+            self._declared.extend(text_of(code, NAME_BYTES) for code in codes[:_MAX_NAMES])
+
+    @guarded
+    def model(self, name: str, temperature: float | None = None) -> None:
+        """The language model that was asked, under OpenTelemetry's own names."""
+        self._set(semconv.GEN_AI_REQUEST_MODEL, text_of(name, NAME_BYTES))
+        if temperature is not None:
+            figure = number(temperature)
+            if figure is None:
+                raise UsageError(f"temperature must be a finite number, got {shown(temperature)}")
+            self._set(semconv.GEN_AI_REQUEST_TEMPERATURE, figure)
+
+    @guarded
+    def sources(self, counts: Mapping[str, int]) -> None:
+        """Items that each shard, index or supplier gave, 0 included: ``{"index-1": 400}``."""
+        found: dict[str, int] = {}
+        for name, count in islice(counts.items(), _MAX_NAMES):
+            figure = number(count)
+            if figure is None or not 0 <= figure <= _MAX_COUNT:
+                self._complain(f"items of source {shown(name)} must be a number from 0, got {shown(count)}")
+            else:
+                found[text_of(name, NAME_BYTES)] = min(int(figure), _MAX_COUNT)
+        self._set(semconv.SOURCES_NAMES, list(found))
+        self._set(semconv.SOURCES_COUNTS, list(found.values()))
+
+    @guarded
+    def fields(self, items: Iterable[Any], names: Sequence[str]) -> None:
+        """
+        Statistics of the items' fields as they leave the step: share missing, mean, standard
+        deviation and median. Tells a cause upstream from a symptom downstream.
+
+        items: mappings or objects; an iterator is used up. names: keys or attributes, at
+        most 64. Costs about 1 µs per item and name.
+        """
+        if not self._hears():
+            return
+        found = summarize_fields(items, list(islice(names, _MAX_FIELDS)))
+        self._set(semconv.FIELDS_NAMES, [field.name for field in found])
+        self._set(semconv.FIELDS_MISSING, [field.missing for field in found])
+        for key, column in (
+            (semconv.FIELDS_MEAN, [field.mean for field in found]),
+            (semconv.FIELDS_STD, [field.std for field in found]),
+            (semconv.FIELDS_P50, [field.p50 for field in found]),
+        ):
+            self._set(key, [math.nan if value is None else value for value in column])
+
+    def _config(self, config: Any) -> None:
+        """Sets the fingerprint: text as it is, anything else as hash of its JSON."""
+        if isinstance(config, str):
+            self._set(semconv.CONFIG_FINGERPRINT, text_of(config, NAME_BYTES))
+        else:
+            digest = hashlib.sha256(json_text(config).encode("utf-8")).hexdigest()
+            self._set(semconv.CONFIG_FINGERPRINT, f"sha256:{digest[:16]}")
+
+    def _set(self, key: str, value: object) -> None:
+        if self._hears():
+            self._attributes[key] = value

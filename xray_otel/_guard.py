@@ -1,0 +1,103 @@
+"""The one place where a failure of X-Ray's ends, so that it never reaches the host program."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from xray_otel.settings import Mode
+
+logger = logging.getLogger("xray_otel")
+
+_LOG_INTERVAL_S = 60.0
+
+
+class Guard:
+    """Counts failures and logs one line a minute about them; raises them in strict mode."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.strict = mode == "strict"
+        self._lock = threading.RLock()  # a finalizer or signal handler may come here again
+        self._failures: Counter[str] = Counter()
+        self._next_line_s = 0.0
+        self._silent = 0
+
+    def failed(self, where: str, error: BaseException) -> None:
+        """
+        Takes note that ``where`` (the public name that was called) failed with ``error``.
+
+        Raises ``error`` in strict mode. Call it from an ``except`` block.
+        """
+        if self.strict:
+            raise error
+        self.note(where, f"{type(error).__name__}: {_message(error)}")
+
+    def note(self, where: str, message: str, *, last: bool = False) -> None:
+        """
+        Counts, and logs when the last line is older than a minute; never raises.
+
+        ``last``: nothing comes after it that could say it, so it is logged in any case.
+        """
+        with self._lock:
+            self._failures[where] += 1
+            now_s = time.monotonic()
+            if now_s < self._next_line_s and not last:
+                self._silent += 1
+                return
+            self._next_line_s = now_s + _LOG_INTERVAL_S
+            silent, self._silent = self._silent, 0
+        more = f" ({silent} more since the last line)" if silent else ""
+        with contextlib.suppress(Exception):  # the host's logging handlers and filters may raise
+            # The name, because without a configured handler Python prints the message alone.
+            logger.warning("xray_otel %s: %s%s", where, message, more)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Failures so far, by the public name that was called."""
+        with self._lock:
+            return dict(self._failures)
+
+    def reset_after_fork(self) -> None:
+        """Replaces the lock, which another thread of the parent may have held."""
+        self._lock = threading.RLock()
+
+
+IDLE = Guard("best_effort")
+"""For what is said to a run or step before it is entered, when no client is known yet."""
+
+
+class _Guarded(Protocol):
+    _guard: Guard
+
+
+Arguments = ParamSpec("Arguments")
+Self = TypeVar("Self", bound=_Guarded)
+
+
+def guarded(
+    method: Callable[Concatenate[Self, Arguments], None],
+) -> Callable[Concatenate[Self, Arguments], None]:
+    """A method of a run or step from which nothing of X-Ray's comes out, unless the mode is strict."""
+
+    @functools.wraps(method)
+    def call(self: Self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - recording must not harm the pipeline
+            self._guard.failed(method.__qualname__, error)
+
+    return call
+
+
+def _message(error: BaseException) -> str:
+    """The error's text, cut to 200 characters; an exception may have a broken ``__str__``."""
+    try:
+        return str(error)[:200]
+    except Exception:  # noqa: BLE001 - what the host's exceptions do is not ours to trust
+        return "(no message)"

@@ -1,0 +1,269 @@
+"""How a pipeline says what became of its candidates, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xray_otel._columns import (
+    DEFERRED,
+    ELIMINATED,
+    KEPT,
+    MERGED,
+    NOT_SELECTED,
+    SCORED,
+    SELECTED,
+    SPILL_ROWS,
+    STRIDE,
+    Recorder,
+)
+from xray_otel._encode import (
+    MISSING,
+    NAME_BYTES,
+    Key,
+    item_id,
+    scalar,
+    shown,
+    text_of,
+)
+from xray_otel._guard import Guard
+from xray_otel.errors import UsageError
+
+Check = Mapping[str, object]
+"""One check of a candidate: ``{"name": …, "value": …, "threshold": …, "passed": bool}``."""
+PLAIN = frozenset({float, int, bool, type(None)})
+"""Types that are recorded as they are."""
+_MAX_CHECKS = 32
+_SPILL_ENTRIES = SPILL_ROWS * STRIDE
+
+
+class Judging:
+    """
+    The recording part of a step. No method raises in the mode ``best_effort``.
+
+    Each call is one decision and counts as one, so a list with an item twice counts it
+    twice, and a filter can keep the first and reject the second. Only a score and a verdict
+    of one item are taken together. Several checks of one candidate are one call with ``checks``.
+
+    item: the candidate's id as string or number, or an object or mapping with ``id``;
+    ``key`` names another field, or is a function from the item to its id. An item without
+    it is named by its text, which rarely is the same in the next step; ``strict`` refuses it.
+    reason: a short code that is counted (``price_too_high``); text: words for this one
+    candidate, at most 2 KiB. value and threshold: what was compared with what, for kept
+    candidates too; ``MISSING`` as value says that there was none to compare.
+    checks: when several checks were made, each as ``{name, value, threshold, passed}``.
+    """
+
+    __slots__ = ("_active", "_extend", "_flat", "_guard", "_recorder")
+
+    _active: bool
+    _guard: Guard
+    _recorder: Recorder
+
+    def _record_into(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        # Kept here because two more look-ups would add a fifth to the cost of a candidate.
+        self._flat = recorder.flat
+        self._extend = recorder.extend
+
+    def _spill(self) -> None:
+        """Called when many decisions have gathered; the step sends them early."""
+
+    def accept(
+        self,
+        item: Any,
+        reason: str | None = None,
+        text: str | None = None,
+        score: float | None = None,
+        value: Any = None,
+        threshold: Any = None,
+        *,
+        key: Key = None,
+        checks: Sequence[Check] | None = None,
+    ) -> None:
+        """The candidate goes on."""
+        if self._active:
+            # As in _judge, without its call: these two run once per candidate of every filter.
+            if type(item) is not str or key is not None:
+                item = self._id(item, key)
+            if type(value) not in PLAIN:
+                value = observed(value)
+            if type(threshold) not in PLAIN:
+                threshold = observed(threshold)
+            if checks is not None:
+                checks = _checks(checks)
+            self._extend((item, KEPT, reason, text, score, value, threshold, checks))
+            if len(self._flat) >= _SPILL_ENTRIES:
+                self._spill()
+        else:
+            self._unheard()
+
+    def reject(
+        self,
+        item: Any,
+        reason: str | None,
+        text: str | None = None,
+        score: float | None = None,
+        value: Any = None,
+        threshold: Any = None,
+        *,
+        key: Key = None,
+        checks: Sequence[Check] | None = None,
+    ) -> None:
+        """The candidate is removed, for ``reason``."""
+        if self._active:
+            # As in _judge, without its call: these two run once per candidate of every filter.
+            if type(item) is not str or key is not None:
+                item = self._id(item, key)
+            if type(value) not in PLAIN:
+                value = observed(value)
+            if type(threshold) not in PLAIN:
+                threshold = observed(threshold)
+            if checks is not None:
+                checks = _checks(checks)
+            self._extend((item, ELIMINATED, reason, text, score, value, threshold, checks))
+            if len(self._flat) >= _SPILL_ENTRIES:
+                self._spill()
+        else:
+            self._unheard()
+
+    def score(
+        self,
+        item: Any,
+        score: float,
+        reason: str | None = None,
+        text: str | None = None,
+        *,
+        key: Key = None,
+        checks: Sequence[Check] | None = None,
+    ) -> None:
+        """The candidate got a score and goes on; a verdict in the same step takes the score over."""
+        self._judge(SCORED, item, reason, text, score, None, None, key, checks)
+
+    def select(
+        self,
+        item: Any,
+        reason: str | None = None,
+        text: str | None = None,
+        score: float | None = None,
+        value: Any = None,
+        threshold: Any = None,
+        *,
+        key: Key = None,
+        checks: Sequence[Check] | None = None,
+    ) -> None:
+        """The candidate was chosen."""
+        self._judge(SELECTED, item, reason, text, score, value, threshold, key, checks)
+
+    def not_select(
+        self,
+        item: Any,
+        reason: str | None = None,
+        text: str | None = None,
+        score: float | None = None,
+        value: Any = None,
+        threshold: Any = None,
+        *,
+        key: Key = None,
+        checks: Sequence[Check] | None = None,
+    ) -> None:
+        """The candidate lost against the chosen one."""
+        self._judge(NOT_SELECTED, item, reason, text, score, value, threshold, key, checks)
+
+    def defer(
+        self,
+        item: Any,
+        reason: str | None = None,
+        text: str | None = None,
+        score: float | None = None,
+        value: Any = None,
+        threshold: Any = None,
+        *,
+        key: Key = None,
+    ) -> None:
+        """The candidate's verdict is put off, for instance to a later batch or a person."""
+        self._judge(DEFERRED, item, reason, text, score, value, threshold, key, None)
+
+    def merge(
+        self,
+        item: Any,
+        into: Any,
+        reason: str | None = None,
+        text: str | None = None,
+        *,
+        key: Key = None,
+    ) -> None:
+        """The candidate became part of ``into`` (a duplicate); that one's id is recorded as value."""
+        into = self._id(into, key) if self._active else None
+        self._judge(MERGED, item, reason, text, None, into, None, key, None)
+
+    def _judge(
+        self,
+        verdict: str,
+        item: Any,
+        reason: Any,
+        text: Any,
+        score: Any,
+        value: Any,
+        threshold: Any,
+        key: Key,
+        checks: Any,
+    ) -> None:
+        # Reason, text and score are cleaned a column at a time when the step takes them up; items
+        # and observed values are read now, because they may change.
+        if not self._active:
+            self._unheard()
+            return
+        if type(item) is not str or key is not None:
+            item = self._id(item, key)
+        if type(value) not in PLAIN:
+            value = observed(value)
+        if type(threshold) not in PLAIN:
+            threshold = observed(threshold)
+        if checks is not None:
+            checks = _checks(checks)
+        self._extend((item, verdict, reason, text, score, value, threshold, checks))
+        if len(self._flat) >= _SPILL_ENTRIES:
+            self._spill()
+
+    def _id(self, item: Any, key: Key) -> str:
+        try:
+            return item_id(item, key)
+        except Exception as error:  # noqa: BLE001 - the host's item may do anything when it is asked
+            wanted = shown("id" if key is None else key)
+            self._complain(f"{shown(item)} has no {wanted} ({type(error).__name__}); key= names its id")
+            return text_of(item, NAME_BYTES)
+
+    def _hears(self) -> bool:
+        """Whether the step records now; says so when it does not although X-Ray is on."""
+        if not self._active:
+            self._unheard()
+        return self._active
+
+    def _unheard(self) -> None:
+        """Called when something is said to a step that does not record."""
+
+    def _complain(self, message: str) -> None:
+        self._guard.failed("step", UsageError(message))
+
+
+def observed(value: Any) -> Any:
+    """A snapshot of an observed value or threshold: plain, bounded, or MISSING itself."""
+    if type(value) is str and len(value) <= NAME_BYTES:
+        return value
+    return value if value is MISSING else scalar(value)
+
+
+def _checks(checks: Any) -> list[dict[str, Any]] | None:
+    try:
+        return [
+            {
+                "name": text_of(check.get("name", ""), NAME_BYTES),
+                "value": None if check.get("value") is MISSING else scalar(check.get("value")),
+                "threshold": scalar(check.get("threshold")),
+                "passed": None if check.get("passed") is None else bool(check.get("passed")),
+            }
+            for check in checks[:_MAX_CHECKS]
+        ]
+    except Exception:  # noqa: BLE001 - what is no list of mappings is not recorded
+        return None

@@ -1,0 +1,353 @@
+"""A run: one passage of a pipeline, with a start event, a span, and its steps inside."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import Span, Status, StatusCode
+
+from xray_otel import semconv
+from xray_otel._buffer import Event, Priority
+from xray_otel._client import Client
+from xray_otel._context import RUN_KEY, STEP_KEY, RunScope, current_scope
+from xray_otel._encode import NAME_BYTES, WHY_BYTES, json_text, number, shown, text_of
+from xray_otel._guard import IDLE, guarded
+from xray_otel._host_errors import error_message, error_type, run_status
+from xray_otel._ids import is_run_id, new_run_id
+from xray_otel._setup import client
+from xray_otel._steps import Step, send_artifact
+from xray_otel.errors import DeliveryError, UsageError
+from xray_otel.settings import Capture
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_MAX_TAGS = 64
+
+
+class Run:
+    """
+    One run of a pipeline. Use it by ``with`` or ``async with``, or as a decorator of a
+    function or coroutine function, where each call is a run of its own.
+
+    Made by ``xray_otel.run``. An exception that leaves it marks it as crashed (an
+    interruption or cancellation as cancelled) and goes on unchanged.
+    """
+
+    def __init__(self, pipeline: str | None, **arguments: Any) -> None:
+        self._pipeline = pipeline
+        self._arguments = arguments
+        self._attributes: dict[str, Any] = {}
+        self._tags = 0
+        self._client: Client | None = None
+        self._guard = IDLE
+        self._token: Any = None
+        self._entered = False
+        self._active = False
+        self._span: Span = trace.INVALID_SPAN
+        self._resource = Resource.get_empty()
+        self._lost_before = 0
+        given = arguments.get("run_id")
+        self.run_id: str = given if is_run_id(given) else new_run_id()
+        """The run's id. Give it to the people who will ask about the run."""
+        self._scope = RunScope(self, self.run_id, {semconv.RUN_ID: self.run_id})
+
+    def __enter__(self) -> Self:
+        current = client()
+        self._guard = current.guard
+        try:
+            if self._entered:
+                raise UsageError(f"run {self.run_id} is entered twice; make a new one")
+            self._entered = True
+            if not current.settings.disabled:
+                self._start(current)
+        except Exception as error:  # noqa: BLE001 - recording must not harm the pipeline
+            self._active = False
+            self._guard.failed("run", error)
+        return self
+
+    def _start(self, current: Client) -> None:
+        arguments = self._arguments
+        given = arguments.get("run_id")
+        if given is not None and given is not self.run_id:
+            self._complain(f"run_id {shown(given)} is not 1 to 128 of A-Z a-z 0-9 _ -; {self.run_id} is used")
+        self._client = current
+        self._active = True  # the methods that describe the run record only while it is active
+        tracing = current.tracing
+        self._resource = tracing.resource
+        self._lost_before = sum(current.pipeline.losses.values()) if self._guard.strict else 0
+        name = "run" if self._pipeline is None else text_of(self._pipeline, NAME_BYTES) or "run"
+        self._scope.identity = {semconv.PIPELINE_NAME: name, semconv.RUN_ID: self.run_id}
+        try:
+            self._describe(arguments)
+        except Exception as error:  # noqa: BLE001 - a bad description must not lose the run
+            self._guard.failed("run", error)
+        context = otel_context.get_current()
+        self._span = tracing.tracer.start_span(name, context)
+        values = trace.set_span_in_context(self._span, otel_context.set_value(STEP_KEY, None, context))
+        inside = self._scope.context = otel_context.set_value(RUN_KEY, self._scope, values)
+        start = self._attributes | {semconv.CAPTURE_LEVEL: current.settings.capture} | self._scope.identity
+        self._emit(semconv.EVENT_RUN_START, start)
+        self._token = otel_context.attach(inside)
+
+    def _describe(self, arguments: Mapping[str, Any]) -> None:
+        if arguments.get("version") is not None:
+            version = text_of(arguments["version"], NAME_BYTES)
+            self._scope.identity = {semconv.PIPELINE_VERSION: version} | self._scope.identity
+        if arguments.get("entity") is not None:
+            self._attributes[semconv.RUN_ENTITY] = text_of(arguments["entity"], NAME_BYTES)
+        if arguments.get("input") is not None:
+            self._attributes[semconv.RUN_INPUT] = json_text(arguments["input"])
+        timeout_s = arguments.get("timeout_s")
+        if timeout_s is not None:
+            figure = number(timeout_s)
+            if figure is None or figure <= 0:
+                self._complain(f"timeout_s must be a number of seconds above 0, got {shown(timeout_s)}")
+            else:
+                self._attributes[semconv.RUN_TIMEOUT_S] = figure
+        if arguments.get("tags") is not None:
+            for key, value in arguments["tags"].items():
+                self.tag(key, value)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._client is None or self._token is None:
+            return
+        self._active = False
+        otel_context.detach(self._token)
+        self._token = None
+        try:
+            self._finish(error)
+        except Exception as failure:  # noqa: BLE001 - recording must not harm the pipeline
+            self._span.end()
+            if error is None:
+                self._guard.failed("run", failure)
+            else:  # even a strict client does not replace the pipeline's own exception
+                self._guard.note("run", f"{type(failure).__name__}: {failure}")
+        if self._guard.strict and error is None:
+            self._check_delivery(self._client)
+
+    def _finish(self, error: BaseException | None) -> None:
+        status = run_status(error)
+        attributes = dict(self._attributes)
+        attributes[semconv.RUN_STATUS] = status
+        if error is not None and status != "completed":
+            attributes[semconv.ERROR_TYPE] = error_type(error)
+        attributes |= self._scope.identity
+        span = self._span
+        if span.get_span_context().trace_flags.sampled and span.is_recording():
+            if error is not None and status == "crashed":
+                span.set_status(Status(StatusCode.ERROR, error_message(error)))
+            attributes[semconv.SPAN_KIND] = "run"
+            span.set_attributes(attributes)
+            span.end()
+            return
+        span.end()
+        if error is not None and status != "completed":
+            attributes[semconv.RUN_ERROR_MESSAGE] = error_message(error)
+        self._emit(semconv.EVENT_RUN_END, attributes)
+
+    def _check_delivery(self, current: Client) -> None:
+        settled = current.pipeline.flush(current.settings.export_timeout_s)
+        lost = sum(current.pipeline.losses.values()) - self._lost_before
+        # What other threads have recorded since then is not this run's.
+        pending = 0 if settled else current.pipeline.pending
+        if lost or not settled:
+            raise DeliveryError(self.run_id, lost, pending)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __call__(self, function: Function) -> Function:
+        """The function as a pipeline; each call is one run."""
+        pipeline = self._pipeline or getattr(function, "__name__", None)
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def call_async(*args: Any, **kwargs: Any) -> Any:
+                with Run(pipeline, **self._arguments):
+                    return await function(*args, **kwargs)
+
+            return cast(Function, call_async)
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with Run(pipeline, **self._arguments):
+                return function(*args, **kwargs)
+
+        return cast(Function, call)
+
+    def step(
+        self,
+        name: str | None = None,
+        *,
+        type: str = "custom",  # noqa: A002 - the word of the domain, as on the wire
+        why: str | None = None,
+        input: Any = None,  # noqa: A002 - likewise
+        reasoning: Any = None,
+        top_k: int | None = None,
+        parents: Sequence[str | Step] | str | Step | None = None,
+        step_id: str | None = None,
+        attempt: int = 1,
+        capture: Capture | None = None,
+        config: Any = None,
+    ) -> Step:
+        """As ``xray_otel.step``, but of this run also in a thread that the context did not reach."""
+        return Step(
+            name,
+            run=self._scope,
+            type=type,
+            why=why,
+            input=input,
+            reasoning=reasoning,
+            top_k=top_k,
+            parents=parents,
+            step_id=step_id,
+            attempt=attempt,
+            capture=capture,
+            config=config,
+        )
+
+    @guarded
+    def set_input(self, value: Any) -> None:
+        """What the run was given: any value, recorded as JSON of at most 16 KiB."""
+        if self._hears():
+            self._attributes[semconv.RUN_INPUT] = json_text(value)
+
+    @guarded
+    def set_output(self, value: Any) -> None:
+        """What the run returned: any value, recorded as JSON of at most 16 KiB."""
+        if self._hears():
+            self._attributes[semconv.RUN_OUTPUT] = json_text(value)
+
+    @guarded
+    def outcome(self, outcome: str, reason: str | None = None) -> None:
+        """A short word for how the run ended (``matched``), and why in words."""
+        if not self._hears():
+            return
+        self._attributes[semconv.RUN_OUTCOME] = text_of(outcome, NAME_BYTES)
+        if reason is not None:
+            self._attributes[semconv.RUN_OUTCOME_REASON] = text_of(reason, WHY_BYTES)
+
+    @guarded
+    def tag(self, key: str, value: str) -> None:
+        """A label to group and filter runs by; at most 64 per run."""
+        if not self._hears():
+            return
+        name = f"{semconv.RUN_TAG_PREFIX}{text_of(key, NAME_BYTES)}"
+        if name not in self._attributes:
+            if self._tags >= _MAX_TAGS:
+                raise UsageError(f"a run has at most {_MAX_TAGS} tags; {shown(key)} is left out")
+            self._tags += 1
+        self._attributes[name] = text_of(value, NAME_BYTES)
+
+    @guarded
+    def wait(self, until: datetime.datetime | float | None = None) -> None:
+        """
+        Says that the run sleeps from now on, for instance until a callback comes.
+
+        until: when it will go on, as an aware datetime or seconds since the Unix epoch;
+        None when that is unknown. The next step or event of the run ends the wait.
+        """
+        if not self._hears():
+            return
+        seconds = until.timestamp() if isinstance(until, datetime.datetime) else number(until)
+        attributes = dict(self._scope.identity)
+        if seconds is not None:
+            attributes[semconv.RUN_WAIT_UNTIL_UNIX_NANO] = max(0, min(int(seconds * 1e9), 2**63 - 1))
+        self._emit(semconv.EVENT_RUN_WAIT, attributes)
+
+    @guarded
+    def artifact(
+        self, kind: str, data: Any, *, content_type: str | None = None, name: str | None = None
+    ) -> None:
+        """Attaches a bulky payload to the run itself; as ``Step.artifact``."""
+        if self._hears() and self._client is not None:
+            send_artifact(self._client, self._event, self._scope.identity, (kind, data, content_type, name))
+
+    def _emit(self, name: str, attributes: Mapping[str, object]) -> None:
+        if self._client is not None:
+            self._client.emit(Priority.RUN, self._event(name, dict(attributes)))
+
+    def _event(self, name: str, attributes: dict[str, Any]) -> Event:
+        span_context = self._span.get_span_context()
+        return Event(
+            name, time.time_ns(), attributes, self._resource, span_context.trace_id, span_context.span_id
+        )
+
+    def _hears(self) -> bool:
+        """Whether the run records now; says so when it does not although X-Ray is on."""
+        if not self._active:
+            current = self._client or client()
+            if not current.settings.disabled:
+                message = "does not record: it is not entered, has ended or could not start"
+                self._guard = current.guard
+                self._guard.failed("run", UsageError(f"run {shown(self._pipeline)} {message}"))
+        return self._active
+
+    def _complain(self, message: str) -> None:
+        self._guard.failed("run", UsageError(message))
+
+
+def current_run() -> Run:
+    """
+    The run that encloses the calling code.
+
+    Outside of any, and while X-Ray is disabled, a run that records nothing.
+    """
+    scope = current_scope()
+    return Run(None) if scope is None else cast(Run, scope.run)
+
+
+def run(
+    pipeline: str | None = None,
+    *,
+    version: str | None = None,
+    entity: str | None = None,
+    input: Any = None,  # noqa: A002 - the word of the domain, as on the wire
+    tags: Mapping[str, str] | None = None,
+    run_id: str | None = None,
+    timeout_s: float | None = None,
+) -> Run:
+    """
+    A run of ``pipeline``, as context manager or decorator.
+
+    pipeline: its name, the same in all runs; as decorator the function's name is the
+    default. version: of its code, rules or model. entity: what the run is about.
+    input: any value, recorded as JSON of at most 16 KiB. tags: labels, at most 64.
+    run_id: 1 to 128 of ``A-Z a-z 0-9 _ -``; default: a new one that sorts by time.
+    timeout_s: seconds of silence after which the server takes the run for incomplete.
+
+    Raises nothing in the mode ``best_effort``. In ``strict``: UsageError for a bad argument
+    when the run is entered, and DeliveryError when it ends and was not all acknowledged.
+    """
+    return Run(
+        pipeline,
+        version=version,
+        entity=entity,
+        input=input,
+        tags=tags,
+        run_id=run_id,
+        timeout_s=timeout_s,
+    )

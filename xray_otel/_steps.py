@@ -1,0 +1,387 @@
+"""A step: one span with metrics, and events with the evidence for them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import Status, StatusCode
+
+from xray_otel import semconv
+from xray_otel._artifacts import artifact_attributes
+from xray_otel._buffer import Cause, Event, Priority
+from xray_otel._client import Client
+from xray_otel._context import RUN_KEY, STEP_KEY, RunScope, current_scope
+from xray_otel._decisions import Chunk
+from xray_otel._describing import Describing
+from xray_otel._encode import NAME_BYTES, number, shown, text_of
+from xray_otel._evidence import Evidence
+from xray_otel._guard import IDLE, guarded
+from xray_otel._host_errors import error_message, error_type
+from xray_otel._ids import new_step_id
+from xray_otel._setup import client
+from xray_otel.errors import UsageError
+from xray_otel.settings import Capture
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_MAX_PARENTS = 64
+_LEVELS = semconv.CAPTURE_LEVELS
+
+
+class Step(Describing):
+    """
+    One step of a pipeline. Use it by ``with`` or ``async with``, or as a decorator of a
+    function or coroutine function; of a generator function only the call is covered.
+
+    Made by ``xray_otel.step`` and ``Run.step``. An exception that leaves the step marks it
+    as failed and goes on unchanged. Recording is safe from several threads; the other
+    methods are for the code inside the ``with``.
+    """
+
+    __slots__ = (
+        "_arguments",
+        "_client",
+        "_entered",
+        "_evidence",
+        "_identity",
+        "_index",
+        "_is_source",
+        "_name",
+        "_resource",
+        "_run",
+        "_span",
+        "_started_ns",
+        "_token",
+        "step_id",
+    )
+
+    def __init__(self, name: str | None = None, *, run: RunScope | None = None, **arguments: Any) -> None:
+        self._name = name
+        self._run = run
+        self._arguments = arguments
+        self._attributes = {}
+        self._guard = IDLE
+        self._metrics = 0
+        self._declared = []
+        self._asked_for = None
+        self._active = False
+        self._entered = False
+        self._index: int | None = None
+        self._client: Client | None = None
+        self._token: Any = None
+        self.step_id: str = ""
+        """The step's id, unique in its run; empty before the step is entered."""
+
+    def __enter__(self) -> Self:
+        current = client()
+        self._guard = current.guard
+        try:
+            if self._entered:
+                raise UsageError(f"step {self._name!r} is entered twice; make a new one")
+            self._entered = True
+            if not current.settings.disabled:
+                self._start(current)
+        except Exception as error:  # noqa: BLE001 - recording must not harm the pipeline
+            self._active = False
+            self._guard.failed("step", error)
+        return self
+
+    def _start(self, current: Client) -> None:
+        self._client = current
+        arguments = self._arguments
+        tracing = current.tracing
+        context = otel_context.get_current()
+        run = current_scope(context)
+        if self._run is not None and self._run is not run:
+            # In another thread, where the run's context did not come along.
+            run = self._run
+            context = otel_context.set_value(RUN_KEY, run, run.context or context)
+        self._run = run
+        self._active = True  # the methods that describe the step record only while it is active
+        try:
+            self._describe(arguments)
+        except Exception as error:  # noqa: BLE001 - a bad description must not lose the step
+            self._guard.failed("step", error)
+        self.step_id = _text_or(arguments.get("step_id"), "") or new_step_id()
+        capture = self._capture_level(arguments.get("capture"), current)
+        seed = self.step_id if run is None else run.run_id
+        self._evidence = Evidence(capture, current.settings.sample_size, seed)
+        self._record_into(self._evidence.recorder)
+        self._identity = self._identify(arguments.get("attempt", 1))
+        if run is not None:
+            self._index = run.next_step_index()
+        self._resource = tracing.resource
+        self._started_ns = time.time_ns()
+        name = _text_or(self._name, "") or _text_or(arguments.get("type"), "") or "step"
+        self._name = name
+        self._span = tracing.tracer.start_span(name, context)
+        inside = otel_context.set_value(STEP_KEY, self, trace.set_span_in_context(self._span, context))
+        self._token = otel_context.attach(inside)
+
+    def _describe(self, arguments: dict[str, Any]) -> None:
+        word = _text_or(arguments.get("type"), "custom")
+        known = semconv.STEP_TYPE_ALIASES.get(word.lower(), word.lower())
+        if known not in semconv.STEP_TYPES:
+            self._complain(f"step type {word!r} is none of {', '.join(sorted(semconv.STEP_TYPES))}")
+        self._is_source = known == "search"
+        self._attributes[semconv.STEP_TYPE] = known if known in semconv.STEP_TYPES else word
+        if arguments.get("why") is not None:
+            self.why(arguments["why"])
+        if arguments.get("input") is not None:
+            self.set_input(arguments["input"])
+        if arguments.get("reasoning") is not None:
+            self.set_reasoning(arguments["reasoning"])
+        if arguments.get("config") is not None:
+            self._config(arguments["config"])
+        parents = arguments.get("parents")
+        if parents is not None:
+            parents = [parents] if isinstance(parents, str | Step) else islice(parents, _MAX_PARENTS)
+            self._attributes[semconv.STEP_PARENTS] = [
+                parent.step_id if isinstance(parent, Step) else text_of(parent, NAME_BYTES)
+                for parent in parents
+            ]
+        top_k = arguments.get("top_k")
+        if top_k is not None and number(top_k) is None:
+            self._complain(f"top_k must be a number, got {shown(top_k)}")
+        self._asked_for = top_k
+
+    def _capture_level(self, level: object, current: Client) -> Capture:
+        if level is None:
+            return current.settings.capture
+        if type(level) is not str or level not in _LEVELS:
+            self._complain(f"capture {shown(level)} is none of {', '.join(sorted(_LEVELS))}")
+            return current.settings.capture
+        return cast(Capture, level)
+
+    def _identify(self, attempt: object) -> dict[str, object]:
+        figure = number(attempt)
+        if figure is None or not 1 <= figure < 2**31:
+            self._complain(f"attempt must be a number from 1, got {shown(attempt)}")
+            figure = 1
+        identity: dict[str, object] = dict(self._run.identity) if self._run is not None else {}
+        return identity | {semconv.STEP_ID: self.step_id, semconv.STEP_ATTEMPT: int(figure)}
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._client is None or self._token is None:
+            return
+        self._active = False
+        otel_context.detach(self._token)
+        self._token = None
+        try:
+            self._finish(self._client, error)
+        except Exception as failure:  # noqa: BLE001 - recording must not harm the pipeline
+            self._span.end()
+            if error is None:
+                self._guard.failed("step", failure)
+            else:  # even a strict client does not replace the pipeline's own exception
+                self._guard.note("step", f"{type(failure).__name__}: {failure}")
+
+    def _finish(self, current: Client, error: BaseException | None) -> None:
+        try:
+            self._evidence.finish(self._send_chunk)
+        except Exception as failure:  # noqa: BLE001 - lost evidence must not take the metrics with it
+            self._lose_evidence(current, failure)
+        attributes = self._collect(error)
+        span = self._span
+        if span.get_span_context().trace_flags.sampled and span.is_recording():
+            if error is not None:
+                span.set_status(Status(StatusCode.ERROR, error_message(error)))
+            span.set_attributes(attributes)
+            span.end()
+            return
+        span.end()
+        attributes[semconv.STEP_NAME] = self._name
+        attributes[semconv.STEP_STATUS] = "ok" if error is None else "error"
+        attributes[semconv.STEP_START_UNIX_NANO] = self._started_ns
+        attributes[semconv.STEP_END_UNIX_NANO] = time.time_ns()
+        if error is not None:
+            attributes[semconv.STEP_ERROR_MESSAGE] = error_message(error)
+        self._emit(current, Priority.STEP, semconv.EVENT_STEP, attributes)
+
+    def _collect(self, error: BaseException | None) -> dict[str, Any]:
+        """All attributes in the order of writing: identity last, where no limit evicts it."""
+        attributes = self._evidence.attributes(is_source=self._is_source, declared=self._declared)
+        attributes |= self._attributes
+        top_k = number(self._asked_for) if self._asked_for is not None else None
+        if top_k is not None and 0 <= top_k < 2**63:
+            attributes[semconv.STEP_TOP_K] = int(top_k)
+        if error is not None:
+            attributes[semconv.ERROR_TYPE] = error_type(error)
+        if self._index is not None:
+            attributes[semconv.STEP_INDEX] = self._index
+        attributes[semconv.CAPTURE_LEVEL] = self._evidence.level
+        attributes |= self._identity
+        attributes[semconv.SPAN_KIND] = "step"
+        return attributes
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __call__(self, function: Function) -> Function:
+        """The function as a step of its own name; each call is one step."""
+        name = self._name or getattr(function, "__name__", None)
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def call_async(*args: Any, **kwargs: Any) -> Any:
+                with Step(name, run=self._run, **self._arguments):
+                    return await function(*args, **kwargs)
+
+            return cast(Function, call_async)
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with Step(name, run=self._run, **self._arguments):
+                return function(*args, **kwargs)
+
+        return cast(Function, call)
+
+    @guarded
+    def artifact(
+        self, kind: str, data: Any, *, content_type: str | None = None, name: str | None = None
+    ) -> None:
+        """
+        Attaches a bulky payload, such as a prompt or a response.
+
+        data: text, bytes, or any value, which is sent as JSON. Above ``XRAY_ARTIFACT_BYTES``
+        only size and SHA-256 are sent, and the payload counts as lost (``too_large``).
+        """
+        if self._hears() and self._client is not None:
+            send_artifact(self._client, self._event, self._identity, (kind, data, content_type, name))
+
+    def _spill(self) -> None:
+        if self._client is not None:
+            try:
+                self._evidence.spill(self._send_chunk)
+            except Exception as failure:  # noqa: BLE001 - recording must not harm the pipeline
+                self._lose_evidence(self._client, failure)
+
+    def _lose_evidence(self, current: Client, failure: Exception) -> None:
+        current.pipeline.lose(Priority.DECISIONS, Cause.ENCODING)
+        self._guard.note("step", f"decisions are lost: {type(failure).__name__}: {failure}")
+
+    def _unheard(self) -> None:
+        current = self._client or client()
+        if not current.settings.disabled:
+            message = "does not record: it is not entered, has ended or could not start"
+            self._guard = current.guard
+            self._guard.failed("step", UsageError(f"step {shown(self._name)} {message}"))
+
+    def _send_chunk(self, chunk: Chunk, index: int, total: int | None) -> None:
+        if self._client is None:
+            return
+        attributes: dict[str, object] = {
+            semconv.DECISIONS_DATA: chunk.text,
+            semconv.CHUNK_INDEX: index,
+            semconv.CHUNK_COUNT: chunk.size,
+            semconv.CHUNK_CHECKSUM: chunk.checksum,
+        }
+        if total is not None:
+            attributes[semconv.CHUNK_TOTAL] = total
+        attributes |= self._identity
+        self._emit(self._client, Priority.DECISIONS, semconv.EVENT_STEP_DECISIONS, attributes)
+
+    def _emit(self, current: Client, priority: Priority, name: str, attributes: dict[str, Any]) -> None:
+        current.emit(priority, self._event(name, attributes))
+
+    def _event(self, name: str, attributes: dict[str, Any]) -> Event:
+        span_context = self._span.get_span_context()
+        return Event(
+            name, time.time_ns(), attributes, self._resource, span_context.trace_id, span_context.span_id
+        )
+
+
+def _text_or(value: object, default: str) -> str:
+    return default if value is None else text_of(value, NAME_BYTES)
+
+
+def send_artifact(
+    current: Client,
+    event: Callable[[str, dict[str, Any]], Event],
+    identity: dict[str, object],
+    artifact: tuple[str, Any, str | None, str | None],
+) -> None:
+    """Sends one artifact of a step or run: (kind, data, content type, name)."""
+    kind, data, content_type, name = artifact
+    attributes, complete = artifact_attributes(
+        kind, data, content_type, name, current.settings.artifact_bytes
+    )
+    if not complete:
+        current.pipeline.lose(Priority.ARTIFACT, Cause.TOO_LARGE)
+        current.guard.note("artifact", f"payload of {attributes[semconv.ARTIFACT_SIZE]} bytes is not sent")
+    current.emit(Priority.ARTIFACT, event(semconv.EVENT_ARTIFACT, attributes | identity))
+
+
+def current_step() -> Step:
+    """
+    The innermost step that encloses the calling code.
+
+    Outside of any, and while X-Ray is disabled, a step that records nothing.
+    """
+    return cast("Step | None", otel_context.get_value(STEP_KEY)) or Step()
+
+
+def step(
+    name: str | None = None,
+    *,
+    type: str = "custom",  # noqa: A002 - the word of the domain, as on the wire
+    why: str | None = None,
+    input: Any = None,  # noqa: A002 - likewise
+    reasoning: Any = None,
+    top_k: int | None = None,
+    parents: Sequence[str | Step] | str | Step | None = None,
+    step_id: str | None = None,
+    attempt: int = 1,
+    capture: Capture | None = None,
+    config: Any = None,
+) -> Step:
+    """
+    A step of the run that encloses the calling code, as context manager or decorator.
+
+    name: the same in all runs; as decorator the function's name is the default.
+    type: search, filter, rank, select, llm or custom, or a common alias (``retrieval``).
+    why: reason in words. input, reasoning: any value, recorded as JSON of at most 16 KiB.
+    top_k: how many candidates were asked for. parents: steps whose output it takes, when
+    that is not the step before. step_id: own id, unique in the run (default: a new one).
+    attempt: counted from 1; give it with a ``step_id`` of your own when a step is retried.
+    capture: evidence of this step, instead of the setting. config: version of the applied
+    rules as text, or the rules themselves, of which a hash is recorded.
+
+    Raises nothing in the mode ``best_effort``; UsageError for a bad argument in ``strict``,
+    when the step is entered.
+    """
+    return Step(
+        name,
+        type=type,
+        why=why,
+        input=input,
+        reasoning=reasoning,
+        top_k=top_k,
+        parents=parents,
+        step_id=step_id,
+        attempt=attempt,
+        capture=capture,
+        config=config,
+    )
