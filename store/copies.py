@@ -52,7 +52,7 @@ def encode(copy: RunCopy | StepCopy) -> dict[str, Any]:
     return {
         name: _plain(value) if name in _BYTES else _flag_lists(value) if name in _FLAGS else value
         for name, value in zip(copy._fields, copy, strict=True)
-        if value is not None and not (name in _FLAGS and not value)
+        if value is not None and name != "sent_hash" and not (name in _FLAGS and not value)
     }
 
 

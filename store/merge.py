@@ -164,7 +164,7 @@ def rank(copy: Copy, received_us: int, hashed: int | None = None) -> Ranked[Copy
     columns do not keep every spelling of a number, so it must not be taken again.
     """
     if hashed is None:
-        hashed = content_hash(copy)
+        hashed = content_hash(copy) if copy.sent_hash is None else copy.sent_hash
     if not copy.terminal:
         return Ranked(start_order(copy.start_sent_ns, hashed), copy, received_us)
     if isinstance(copy, StepCopy):

@@ -25,7 +25,7 @@ _SCORE_COLUMNS = tuple(column for column in StepRow._fields if column.startswith
 
 _NEVER_FILLED = frozenset(
     {"run_id", "step_id", "attempt_key", "terminal", "status", "start_sent_ns", "end_sent_ns"}
-    | {"flags", "run_flags"}
+    | {"flags", "run_flags", "sent_hash"}
 )
 _STEP_FILLED = tuple(name for name in StepCopy._fields if name not in _NEVER_FILLED)
 _RUN_FILLED = tuple(

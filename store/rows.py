@@ -71,6 +71,11 @@ class RunCopy(NamedTuple):
     capture_level: str | None = None
     timeout_s: float | None = None
     flags: tuple[Flag, ...] = ()
+    sent_hash: int | None = None
+    """
+    Signed 64-bit hash of the record as it was sent, with its resource; stands for the copy in the
+    order of copies. None: the store takes the hash of the fields (``store/copies.py``).
+    """
 
 
 class RunWait(NamedTuple):
@@ -163,6 +168,8 @@ class StepCopy(NamedTuple):
     flags: tuple[Flag, ...] = ()
     run_flags: tuple[Flag, ...] = ()
     """What this step says is wrong with its run (``invalid_run_id``)."""
+    sent_hash: int | None = None
+    """As for ``RunCopy``."""
 
 
 class DecisionChunk(NamedTuple):
@@ -196,7 +203,27 @@ class Artifact(NamedTuple):
     name: str | None = None
 
 
-Row = RunCopy | RunWait | RunHeartbeat | StepCopy | DecisionChunk | Artifact
+class Loss(NamedTuple):
+    """
+    Something that was recorded and is not stored: one entry of the loss ledger.
+
+    Key: (run_id, cause, what, subject). An entry that comes again says the same and counts once.
+    """
+
+    run_id: str
+    cause: str
+    """A word of ``semconv.LOSS_CAUSES``: client_queue, client_policy, shed, over_limit, refused, truncated."""
+    what: str
+    """What was lost: runs, steps, decisions (counted in candidates), artifacts or texts."""
+    subject: str
+    """Tells losses of one run apart: step id, attempt key and chunk, or the id of a sender's report."""
+    count: int
+    step_id: str | None = None
+    attempt_key: str | None = None
+    trace_id: bytes | None = None
+
+
+Row = RunCopy | RunWait | RunHeartbeat | StepCopy | DecisionChunk | Artifact | Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +237,7 @@ class Batch:
     steps: Sequence[StepCopy] = ()
     decisions: Sequence[DecisionChunk] = ()
     artifacts: Sequence[Artifact] = ()
+    losses: Sequence[Loss] = ()
     size_bytes: int = 0
     """Bytes of the request after decompression; what the intake's bound counts."""
 

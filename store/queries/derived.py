@@ -61,16 +61,29 @@ def of_step(row: FromClause, step: FromClause) -> ColumnElement[bool]:
 _STILL_RUNNING = literal(datetime(9999, 12, 31, tzinfo=UTC), DateTime(timezone=True))
 
 
+_SOURCE = literal(-(2**62), BigInteger)
+
+
+def _entering(step: FromClause) -> ColumnElement[Any]:
+    """
+    Rank steps that started together, as quick ones do by clocks of whole milliseconds (Node.js, browsers).
+
+    Candidates only become fewer along most pipelines: the source comes first, then whoever took most.
+    """
+    is_source = and_(step.c.candidates_in.is_(None), step.c.candidates_out.is_not(None))
+    return case((is_source, _SOURCE), else_=func.coalesce(-step.c.candidates_in, 0).cast(BigInteger))
+
+
 def _ended(step: FromClause) -> ColumnElement[Any]:
-    # Clocks of whole milliseconds, as in browsers and Node.js, start quick steps at the same time.
     return func.coalesce(step.c.ended_at, _STILL_RUNNING)
 
 
 def _sequence(step: FromClause) -> tuple[ColumnElement[Any], ...]:
-    """The order of a run's steps: as sent when every step says, else by start, then by end."""
+    """The order of a run's steps: as sent when every step says, else by start (ties: by candidates, end)."""
     return (
         case((step.c.indexed, step.c.step_index)),
         step.c.started_at,
+        _entering(step),
         _ended(step),
         step.c.step_id,
         step.c.attempt_key,
@@ -93,7 +106,7 @@ def ordinals(condition: Condition, outer: FromClause | None = None) -> Subquery:
 
     condition: restricts the steps by run; it must take all steps of a run or none. outer: the
     row outside that the condition refers to, if it does. (sort_index, sort_started_at,
-    sort_ended_at, step_id, attempt_key) is the order, without nulls.
+    sort_entering, sort_ended_at, step_id, attempt_key) is the order, without nulls.
     """
     step = _indexed_steps(condition, outer)
     position = func.row_number().over(partition_by=step.c.run_key, order_by=_sequence(step))
@@ -107,6 +120,7 @@ def ordinals(condition: Condition, outer: FromClause | None = None) -> Subquery:
         step.c.attempt_key,
         func.coalesce(case((step.c.indexed, step.c.step_index)), 0).label("sort_index"),
         step.c.started_at.label("sort_started_at"),
+        _entering(step).label("sort_entering"),
         _ended(step).label("sort_ended_at"),
         case((step.c.indexed, step.c.step_index), else_=position - 1).cast(Integer).label("index"),
         func.coalesce(step.c.attempt, attempt).cast(Integer).label("attempt"),

@@ -103,6 +103,7 @@ def _records(numbered: FromClause) -> Select[Any]:
             numbered.c.attempt,
             numbered.c.sort_index,
             numbered.c.sort_started_at,
+            numbered.c.sort_entering,
             numbered.c.sort_ended_at,
             found.c.grade.label("evidence"),
             found.c.stored.label("decisions_stored"),
@@ -141,7 +142,14 @@ _ASKED = bindparam("asked_run", type_=Uuid())
 # The day as a subquery, so that only the run's partition is opened.
 _ASKED_DAY = select(runs.c.run_day).where(runs.c.run_key == _ASKED).scalar_subquery()
 _NUMBERED = ordinals(lambda step: and_(step.c.run_key == _ASKED, step.c.run_day == _ASKED_DAY))
-_RUN_ORDER_NAMES = ("sort_index", "sort_started_at", "sort_ended_at", "step_id", "attempt_key")
+_RUN_ORDER_NAMES = (
+    "sort_index",
+    "sort_started_at",
+    "sort_entering",
+    "sort_ended_at",
+    "step_id",
+    "attempt_key",
+)
 _RUN_ORDER = tuple(SortKey(_NUMBERED.c[name]) for name in _RUN_ORDER_NAMES)
 _OF_RUN = _records(_NUMBERED).order_by(*(key.ordered() for key in _RUN_ORDER))
 

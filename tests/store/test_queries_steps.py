@@ -241,6 +241,19 @@ def test_running_steps_are_not_exact(shelf: Shelf, reader: Reader) -> None:
     assert reader.runs().completeness.running == 1
 
 
+def test_equal_starts_follow_the_candidates(shelf: Shelf, reader: Reader) -> None:
+    """Of steps that a coarse clock started at once, the source is first, then whoever took more in."""
+    start = step_copy("r", "any").start_ns
+    assert start is not None
+    for name, took, candidates in [("filter", 1, (200, 19)), ("rank", 2, (19, 3)), ("search", 3, (None, 200))]:
+        shelf.put(
+            step_copy(
+                "r", name, end_ns=start + took, candidates_in=candidates[0], candidates_out=candidates[1]
+            )
+        )
+    assert [step.step_id for step in _steps(reader)] == ["search", "filter", "rank"]
+
+
 def test_journey_of_an_item(shelf: Shelf, reader: Reader) -> None:
     """An item is followed through all steps; where it is not named, full evidence says absent."""
     shelf.put(
