@@ -25,4 +25,6 @@ pytest_plugins = [
     "tests.fixtures.reading",
     "tests.fixtures.javascript",
     "tests.fixtures.services",
+    "tests.fixtures.agent",
+    "tests.fixtures.json_exporter",
 ]

@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from opentelemetry import context, trace
-from opentelemetry._logs import LogRecord
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogs
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcTraces
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpLogs
@@ -23,6 +21,8 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from tests.acceptance.interop_emit import emit
 
 
 def send(pipeline: dict[str, Any], endpoint: str, protocol: str, run_id: str) -> bool:
@@ -41,23 +41,6 @@ def send(pipeline: dict[str, Any], endpoint: str, protocol: str, run_id: str) ->
     tracers.shutdown()
     loggers.shutdown()
     return flushed
-
-
-def emit(pipeline: dict[str, Any], tracer: trace.Tracer, logger: Any, run_id: str) -> None:
-    """Make the pipeline's spans and events."""
-    identity = {**pipeline["identity"], "xray.run.id": run_id}
-    run = pipeline["run"]
-    with tracer.start_as_current_span(run["name"], attributes={**run["attributes"], **identity}):
-        for step in pipeline["steps"]:
-            with tracer.start_as_current_span(step["name"], attributes={**step["attributes"], **identity}):
-                for event in step.get("events", ()):
-                    logger.emit(
-                        LogRecord(
-                            event_name=event["name"],
-                            attributes={**event["attributes"], **identity},
-                            context=context.get_current(),
-                        )
-                    )
 
 
 if __name__ == "__main__":

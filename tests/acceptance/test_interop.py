@@ -18,12 +18,15 @@ from store.decisions import rows as decision_rows
 from store.decisions import unpack
 from store.schema import VOLATILE_COLUMNS
 from tests.fixtures import otlp
+from tests.fixtures.agent import StartAgent
 from tests.fixtures.services import ServiceProcess, environment
 from tests.fixtures.tables import Tables
+from tests.fixtures.waiting import wait_until
 
 HERE = Path(__file__).parent
 PIPELINE = HERE / "interop_pipeline.json"
 NODE_DEADLINE_S = 60
+AGENT_DEADLINE_S = 30.0
 
 
 IDS = {"run_key", "run_id", "span_id", "parent_span_id", "trace_id", "trace_ids"}
@@ -70,13 +73,19 @@ def run_program(command: list[str], cwd: Path) -> None:
 def send_by_python(server: ServiceProcess, pipeline: Path, protocol: str, run_id: str) -> None:
     """The OpenTelemetry SDK for Python with its own exporters."""
     endpoint = server.otlp_grpc if protocol == "grpc" else server.otlp_http
+    send_to(endpoint, pipeline, protocol, run_id)
+
+
+def send_to(endpoint: str, pipeline: Path, protocol: str, run_id: str) -> None:
+    """As ``send_by_python``, to any OTLP receiver."""
     command = [sys.executable, str(HERE / "interop_senders.py"), str(pipeline), endpoint, protocol, run_id]
     run_program(command, HERE)
 
 
 def send_by_js(server: ServiceProcess, pipeline: Path, encoding: str, run_id: str, folder: Path) -> None:
     """The OpenTelemetry SDK for JavaScript with its own exporters."""
-    run_program(["node", "send.mjs", str(pipeline), server.otlp_http, encoding, run_id], folder)
+    endpoint = server.otlp_grpc if encoding == "grpc" else server.otlp_http
+    run_program(["node", "send.mjs", str(pipeline), endpoint, encoding, run_id], folder)
 
 
 def send_by_xray(server: ServiceProcess, protocol: str, run_id: str) -> None:
@@ -141,7 +150,33 @@ def test_python_by_grpc(module_xray_up: ServiceProcess, pipeline_file: Path, ref
     assert unlike == []
 
 
-@pytest.mark.parametrize("encoding", ["json", "protobuf"])
+def test_python_by_json(
+    module_xray_up: ServiceProcess, pipeline_file: Path, reference: Tables, json_exporter_python: Path
+) -> None:
+    """opentelemetry-python's exporter of OTLP/JSON gives the same rows as protobuf."""
+    send = HERE / "python_json" / "send.py"
+    command = [str(json_exporter_python), str(send), str(pipeline_file), module_xray_up.otlp_http]
+    run_program([*command, "python-json"], HERE)
+    unlike = differences(stored(module_xray_up.database_url, "python-json"), reference)
+    assert unlike == []
+
+
+@pytest.mark.parametrize("way_on", ["grpc", "http"])
+def test_an_agent_in_front(
+    module_xray_up: ServiceProcess, pipeline_file: Path, reference: Tables, agent: StartAgent, way_on: str
+) -> None:
+    """What an agent takes in, batches and sends on arrives as if it had been sent here."""
+    run_id = f"agent-{way_on}"
+    with agent(module_xray_up, way_on) as endpoint:
+        send_to(endpoint, pipeline_file, "grpc", run_id)
+        wait_until(
+            lambda: not differences(stored(module_xray_up.database_url, run_id), reference),
+            timeout_s=AGENT_DEADLINE_S,
+            what="the agent to have sent all on",
+        )
+
+
+@pytest.mark.parametrize("encoding", ["json", "protobuf", "grpc"])
 def test_javascript(
     module_xray_up: ServiceProcess,
     pipeline_file: Path,
@@ -149,7 +184,7 @@ def test_javascript(
     js_folder: Path,
     encoding: str,
 ) -> None:
-    """opentelemetry-js by OTLP/JSON and by protobuf with gzip gives the same rows as Python."""
+    """opentelemetry-js by OTLP/JSON, by protobuf with gzip and by gRPC gives the same rows as Python."""
     send_by_js(module_xray_up, pipeline_file, encoding, f"js-{encoding}", js_folder)
     unlike = differences(stored(module_xray_up.database_url, f"js-{encoding}"), reference)
     assert unlike == []

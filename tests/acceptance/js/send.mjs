@@ -1,12 +1,15 @@
 // Sends one recorded pipeline by opentelemetry-js and ends with 0 when every export succeeded.
 //
-//   node send.mjs PIPELINE.json http://127.0.0.1:4318 json|protobuf RUN_ID
+//   node send.mjs PIPELINE.json http://127.0.0.1:4318 json|protobuf|grpc RUN_ID
 //
-// "json" is OTLP/HTTP JSON without compression, "protobuf" is OTLP/HTTP protobuf with gzip.
+// "json" is OTLP/HTTP JSON without compression, "protobuf" is OTLP/HTTP protobuf with gzip,
+// "grpc" is OTLP/gRPC with gzip to the endpoint as it is.
 import { readFileSync } from 'node:fs';
 import { context, diag, DiagConsoleLogger, DiagLogLevel, SpanStatusCode, trace } from '@opentelemetry/api';
+import { OTLPLogExporter as GrpcLogs } from '@opentelemetry/exporter-logs-otlp-grpc';
 import { OTLPLogExporter as JsonLogs } from '@opentelemetry/exporter-logs-otlp-http';
 import { OTLPLogExporter as ProtobufLogs } from '@opentelemetry/exporter-logs-otlp-proto';
+import { OTLPTraceExporter as GrpcTraces } from '@opentelemetry/exporter-trace-otlp-grpc';
 import { OTLPTraceExporter as JsonTraces } from '@opentelemetry/exporter-trace-otlp-http';
 import { OTLPTraceExporter as ProtobufTraces } from '@opentelemetry/exporter-trace-otlp-proto';
 import { resourceFromAttributes } from '@opentelemetry/resources';
@@ -15,8 +18,15 @@ import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trac
 
 const [, , pipelineFile, endpoint, encoding, runId] = process.argv;
 const pipeline = JSON.parse(readFileSync(pipelineFile, 'utf8'));
-const json = encoding === 'json';
-const options = (path) => ({ url: `${endpoint}${path}`, compression: json ? 'none' : 'gzip' });
+const [Traces, Logs] = {
+  json: [JsonTraces, JsonLogs],
+  protobuf: [ProtobufTraces, ProtobufLogs],
+  grpc: [GrpcTraces, GrpcLogs],
+}[encoding];
+const options = (path) => ({
+  url: encoding === 'grpc' ? endpoint : `${endpoint}${path}`,
+  compression: encoding === 'json' ? 'none' : 'gzip',
+});
 
 // The batch processors swallow failed exports; the exit code must not.
 let failures = 0;
@@ -38,14 +48,14 @@ const resource = resourceFromAttributes({ 'service.name': `interop-js-${encoding
 const tracers = new BasicTracerProvider({
   resource,
   spanProcessors: [
-    new BatchSpanProcessor(counting(new (json ? JsonTraces : ProtobufTraces)(options('/v1/traces')))),
+    new BatchSpanProcessor(counting(new Traces(options('/v1/traces')))),
   ],
 });
 const loggers = new LoggerProvider({
   resource,
   processors: [
     new BatchLogRecordProcessor({
-      exporter: counting(new (json ? JsonLogs : ProtobufLogs)(options('/v1/logs'))),
+      exporter: counting(new Logs(options('/v1/logs'))),
     }),
   ],
 });
