@@ -20,7 +20,6 @@ No stack, SQL, file path or payload stands in an answer; the log has them under 
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -28,10 +27,12 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from store.access import request_ids
 from store.errors import Unavailable
 from store.queries.errors import InvalidParameter, QueryTimeout
 
@@ -66,11 +67,7 @@ class NotFound(Exception):
 
 
 class RequestIds:
-    """
-    ASGI middleware: gives each request an id, and answers for what nobody else caught.
-
-    The id is ours, never the caller's: it goes to logs, and what goes to logs must not be chosen outside.
-    """
+    """ASGI middleware: gives each request an id (``request_ids.begin``), answers for what nobody caught."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -79,7 +76,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = uuid.uuid4().hex
+        request_id = request_ids.begin(Headers(scope=scope).get(request_ids.HEADER))
         scope.setdefault("state", {})["request_id"] = request_id
         started = False
 
@@ -89,7 +86,7 @@ class RequestIds:
                 started = True
                 message["headers"] = [
                     *message.get("headers", ()),
-                    (REQUEST_ID_HEADER.lower().encode(), request_id.encode()),
+                    (request_ids.HEADER.encode(), request_id.encode()),
                 ]
             await send(message)
 

@@ -66,6 +66,11 @@ def described(vocabulary: Vocabulary) -> dict[str, Any]:
     return {"parameters": [*_filters(vocabulary, ""), *PAGE]}
 
 
+def described_unpaged(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return the ``openapi_extra`` of an answer that is filtered by the vocabulary and has no pages."""
+    return {"parameters": list(_filters(vocabulary, ""))}
+
+
 def described_metrics(vocabulary: Vocabulary) -> dict[str, Any]:
     """Return the ``openapi_extra`` of a metrics list."""
     return {"parameters": [*GROUPING, *_filters(vocabulary, ""), *PAGE]}

@@ -9,7 +9,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, computed_field
+
+from api.explain.words import missing_in_words
 
 Count = int | None
 Scalar = Annotated[Any, WithJsonSchema({"type": ["number", "string", "boolean", "null"]})]
@@ -45,11 +47,26 @@ class Flag(Answer):
     sent: Scalar = Field(description="What was sent, cut; null when there is nothing.")
 
 
-class Missing(Answer):
-    """Evidence that was sent and cannot be read."""
+_LOSS_CAUSE = (
+    "client_queue, client_policy: the sender dropped it; shed: the server gave it up to keep up with "
+    "metrics; over_limit: beyond a limit of the server; refused: the database would not take it; "
+    "truncated: a text was cut; chunk_missing: announced, and nobody says what became of it"
+)
+_LOST_THING = "runs, steps, decisions (counted in candidates), artifacts, texts, or chunks of decisions."
 
-    cause: Literal["chunk_missing", "unreadable"]
-    count: int = Field(description="Chunks of decisions; 1 also stands for at least one.")
+
+class Missing(Answer):
+    """What was recorded and cannot be read, for one cause."""
+
+    cause: str = Field(description=f"{_LOSS_CAUSE}; unreadable: stored, and cannot be unpacked.")
+    what: str = Field(description=_LOST_THING)
+    count: int = Field(description="Of chunks, 1 also stands for at least one.")
+
+    @computed_field(description="The same in words.")  # type: ignore[prop-decorator]
+    @property
+    def text(self) -> str:
+        """The same in words."""
+        return missing_in_words(self.cause, self.what, self.count)
 
 
 _EVIDENCE = (
@@ -237,6 +254,71 @@ class Decision(Answer):
     attempt: int | None = Field(description="null only while the decision's step has not arrived.")
 
 
+class ItemDecision(Decision):
+    """What one step of one run decided about an item."""
+
+    run_id: str
+    pipeline: str | None
+    pipeline_version: str | None
+    entity: str | None = Field(description="What the run decided about.")
+    step_id: str
+    name: str = Field(description="Name of the step.")
+    step_type: str | None
+    started_at: datetime = Field(description="Start of the step.")
+
+
+class ItemCompleteness(Answer):
+    """How much of the record the search has seen, for this page; each step is counted once."""
+
+    state: Literal["exact", "partial"] = Field(
+        description="exact: every step that was searched has its full record; partial: the item may have "
+        "passed some of them unseen, as many as the counts say."
+    )
+    steps_searched: int = Field(description="Steps looked at that satisfy the filters.")
+    searched_back_to: datetime | None = Field(description="Start of the oldest step looked at.")
+    running: int = Field(description="Steps whose end has not arrived, and decisions may yet.")
+    sampled: int = Field(description="Steps with a declared sample, without the item in it.")
+    partial: int = Field(description="Steps of which not every candidate's decision can be read.")
+    none: int = Field(description="Steps that took candidates and recorded no decisions.")
+
+
+class Loss(Answer):
+    """Something that was recorded and is not stored."""
+
+    run_id: str | None = Field(description="null when the sender could not tell.")
+    pipeline: str | None
+    service_name: str | None = Field(description="Of the run, or of the sender when there is no run.")
+    cause: str = Field(description=f"{_LOSS_CAUSE}.")
+    what: str = Field(description=_LOST_THING)
+    count: int
+    step_id: str | None = Field(description="null when the loss is not about one step.")
+    attempt: int | None = Field(description="As sent; null also when the sender does not number attempts.")
+    received_at: datetime = Field(description="When it was first known.")
+
+
+class LossTotal(Answer):
+    """What was lost for one cause."""
+
+    cause: str = Field(description=f"{_LOSS_CAUSE}.")
+    what: str = Field(description=_LOST_THING)
+    count: int
+    entries: int = Field(description="Entries of /losses behind the count.")
+
+
+class LossList(Answer):
+    """Losses, the latest first."""
+
+    items: list[Loss]
+    next_cursor: str | None = Field(description="null on the last page.")
+    completeness: ListCompleteness
+
+
+class LossTotals(Answer):
+    """Losses by cause and kind."""
+
+    items: list[LossTotal]
+
+
 class StepReference(Answer):
     """Which step it was."""
 
@@ -334,6 +416,18 @@ class DecisionList(Answer):
     items: list[Decision]
     next_cursor: str | None = Field(description="null on the last page.")
     completeness: StepCompleteness
+
+
+class ItemHistory(Answer):
+    """Decisions about one item in all runs, newest step first."""
+
+    item_id: str
+    items: list[ItemDecision]
+    next_cursor: str | None = Field(
+        description="null when all steps were searched. One answer looks at 20,000 steps at most, so a page "
+        "may end before it is full, or be empty; the cursor goes on from there."
+    )
+    completeness: ItemCompleteness
 
 
 class StepMetricsList(Answer):

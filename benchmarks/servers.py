@@ -1,4 +1,4 @@
-"""A database and a collector for one measurement: real processes in a temporary folder."""
+"""A database and collectors for one measurement: real processes in a temporary folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 from store.embedded import EmbeddedPostgres
 
-_ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 _START_S = 40.0
 _STOP_S = 20.0
 
@@ -27,6 +27,15 @@ class Servers(NamedTuple):
     otlp_http: str
 
 
+class Collector(NamedTuple):
+    """A collector that runs."""
+
+    pid: int
+    otlp_grpc: str
+    """``http://host:port``, as the other one."""
+    otlp_http: str
+
+
 def clean_environment() -> dict[str, str]:
     """The environment of this process without settings of X-Ray and OpenTelemetry."""
     return {name: text for name, text in os.environ.items() if not name.startswith(("XRAY_", "OTEL_"))}
@@ -35,31 +44,45 @@ def clean_environment() -> dict[str, str]:
 @contextmanager
 def servers() -> Iterator[Servers]:
     """An embedded PostgreSQL and a collector process with their default settings; both end with the block."""
+    with postgres() as server, collector(server.url) as started:
+        yield Servers(server.url, started.otlp_http)
+
+
+@contextmanager
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """An embedded PostgreSQL with its default settings, which ends with the block."""
     with (
         tempfile.TemporaryDirectory(prefix="xray-bench-") as folder,
-        EmbeddedPostgres(Path(folder)) as postgres,
-        (Path(folder) / "collector.log").open("w+") as log,
+        EmbeddedPostgres(Path(folder)) as server,
     ):
-        collector = _start(postgres.url, log)
+        yield server
+
+
+@contextmanager
+def collector(database: str, **settings: str) -> Iterator[Collector]:
+    """A collector process on free ports, which ends with the block; settings: its environment variables."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = _start(database, settings, log)
         try:
-            yield Servers(postgres.url, _address(collector, log))
+            said = _addresses(process, log)
+            yield Collector(process.pid, said["otlp_grpc"], said["otlp_http"])
         finally:
-            collector.terminate()
+            process.terminate()
             try:
-                collector.wait(_STOP_S)
+                process.wait(_STOP_S)
             except subprocess.TimeoutExpired:
-                collector.kill()
-                collector.wait()
-            if collector.stdout is not None:
-                collector.stdout.close()
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
-def _start(database: str, log: IO[str]) -> subprocess.Popen[str]:
+def _start(database: str, settings: dict[str, str], log: IO[str]) -> subprocess.Popen[str]:
     ports = {"XRAY_GRPC_PORT": "0", "XRAY_HTTP_PORT": "0"}
     return subprocess.Popen(
         [sys.executable, "-m", "cli", "collector", "--json", "--with-parent"],
-        cwd=_ROOT,
-        env={**clean_environment(), **ports, "XRAY_DATABASE_URL": database},
+        cwd=ROOT,
+        env={**clean_environment(), **ports, **settings, "XRAY_DATABASE_URL": database},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -67,12 +90,13 @@ def _start(database: str, log: IO[str]) -> subprocess.Popen[str]:
     )
 
 
-def _address(collector: subprocess.Popen[str], log: IO[str]) -> str:
+def _addresses(process: subprocess.Popen[str], log: IO[str]) -> dict[str, str]:
     """Wait for the line that says that the collector is ready."""
-    assert collector.stdout is not None  # opened as a pipe above
-    ready, _, _ = select.select([collector.stdout], [], [], _START_S)
-    line = collector.stdout.readline() if ready else ""
+    assert process.stdout is not None  # opened as a pipe above
+    ready, _, _ = select.select([process.stdout], [], [], _START_S)
+    line = process.stdout.readline() if ready else ""
     if not line:
         log.seek(0)
         raise SystemExit(f"the collector did not start; it said:\n{log.read()}")
-    return str(json.loads(line)["otlp_http"])
+    found: dict[str, str] = json.loads(line)
+    return found

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cli.errors import Failure
+from store.access.tls import TlsFiles
 
 _START_DEADLINE_S = 20.0
 _POLL_S = 0.01
@@ -29,14 +30,18 @@ class ApiServer:
     Raises ``Failure`` from ``start`` when the port is taken or the app does not come up.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+    def __init__(self, app: FastAPI, host: str, port: int, tls: TlsFiles | None = None) -> None:
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         # No logging configuration of uvicorn's own: the process has one. Access lines off:
         # the API counts and times its requests itself.
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+        self._tls = tls
+        options = tls.for_uvicorn() if tls else {}
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", **options)
+        )
 
     def start(self) -> str:
         """Bind, serve, and return the base URL with the port that was really bound."""
@@ -51,7 +56,7 @@ class ApiServer:
                 self.stop(0.0)
                 raise Failure("the API did not start; the reason stands in the log lines above")
             time.sleep(_POLL_S)
-        return base_url(self._host, self._socket.getsockname()[1])
+        return base_url(self._host, self._socket.getsockname()[1], tls=self._tls is not None)
 
     def stop(self, deadline_s: float) -> None:
         """Refuse new connections, let open requests end until the deadline, then cut them."""
@@ -90,7 +95,8 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
     return found
 
 
-def base_url(host: str, port: int) -> str:
+def base_url(host: str, port: int, *, tls: bool = False) -> str:
     """``http://127.0.0.1:8000``; an IPv6 host gets its brackets, a wildcard becomes loopback."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{shown}]:{port}" if ":" in shown else f"{scheme}://{shown}:{port}"

@@ -4,6 +4,8 @@ The REST API as the reading commands see it: one GET, and errors in one line.
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +20,8 @@ Parameters = list[tuple[str, str]]
 _PREFIX = "/api/v1"
 _TIMEOUT_S = 30.0
 _REQUEST_ERRORS = (400, 422)
+_KEY = "XRAY_API_KEY"
+"""Of the environment, never an option: command lines stand in histories and process lists."""
 
 
 class ApiClient:
@@ -26,7 +30,16 @@ class ApiClient:
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         # trust_env=False: a proxy set for the web must not swallow questions to loopback.
-        self._http = httpx.Client(base_url=self._url, timeout=_TIMEOUT_S, trust_env=False)
+        # Certificates as OpenSSL finds them, so that SSL_CERT_FILE may name those of a company.
+        verify = ssl.create_default_context() if self._url.startswith("https:") else True
+        key = os.environ.get(_KEY)
+        self._http = httpx.Client(
+            base_url=self._url,
+            timeout=_TIMEOUT_S,
+            trust_env=False,
+            verify=verify,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+        )
 
     def __enter__(self) -> ApiClient:
         return self
@@ -74,6 +87,8 @@ def _refusal(response: httpx.Response, url: str) -> CliError:
         if error.get("request_id"):
             line += f", request {error['request_id']}"
         line += ")"
+        if response.status_code in (401, 403):
+            line += f"; the commands send the key of {_KEY}"
     except (ValueError, KeyError, TypeError):
         line = f"{url} answered HTTP {response.status_code} without X-Ray's error object; is it an X-Ray API?"
     return UsageError(line) if response.status_code in _REQUEST_ERRORS else Failure(line)

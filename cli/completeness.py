@@ -20,11 +20,11 @@ def print_completeness(answer: Mapping[str, Any], out: Console) -> None:
     said = [] if stated["state"] in _WHOLE else [stated["state"]]
     if stated.get("evidence", "full") != "full":
         said.append(f"evidence: {stated['evidence']}")
-    said += [f"{missing['count']}× {missing['cause']}" for missing in stated.get("missing", ())]
+    said += [missing["text"] for missing in stated.get("missing", ())]
     said += [f"{stated[name]} {name}" for name in ("running", "partial") if stated.get(name)]
     if said:
         out.print()
-        print_line("completeness: " + ", ".join(said), out)
+        print_line("completeness: " + "; ".join(said), out)
 
 
 def print_next_page(page: Mapping[str, Any]) -> None:

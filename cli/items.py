@@ -1,5 +1,5 @@
 """
-``xray item``: what every step of a run decided about one item.
+``xray item`` and ``xray items``: what the steps of one run, and of all runs, decided about one item.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from rich.console import Console
 
 from cli import options, words
 from cli.client import ApiClient
-from cli.completeness import print_completeness
-from cli.tables import Column, console, print_json, print_line, print_table
+from cli.completeness import print_completeness, print_next_page
+from cli.tables import Column, console, print_json, print_line, print_table, warning_console
 
 
 def _value(passage: Mapping[str, Any]) -> str:
@@ -28,6 +28,17 @@ _PASSAGE = (
     Column("VALUE", _value, "right"),
     Column("THRESHOLD", lambda passage: words.number(passage["threshold"]), "right"),
 )
+
+
+_HISTORY = (
+    Column("STARTED", lambda decision: words.ago(decision["started_at"]), "right", whole=True),
+    Column("RUN", lambda decision: decision["run_id"], whole=True),
+    Column("PIPELINE", lambda decision: words.text(decision["pipeline"])),
+    Column("STEP", lambda decision: words.text(decision["name"])),
+    *_PASSAGE[1:],
+)
+_UNSEEN = ("running", "sampled", "partial", "none")
+"""Counts of steps that the item may have passed unseen."""
 
 
 def item(
@@ -52,6 +63,64 @@ def item(
     out.print()
     passages_table(_passages(journey), out)
     print_completeness(journey, out)
+
+
+def items(
+    item_id: Annotated[str, typer.Argument(help="The item's id, as the pipelines recorded it.")],
+    pipeline: options.Pipeline = None,
+    step_type: Annotated[
+        str | None, typer.Option("--type", "-t", help="search, filter, rank, select, llm or custom.")
+    ] = None,
+    verdict: Annotated[
+        str | None,
+        typer.Option(help="kept, eliminated, scored, selected, not_selected, deferred or merged."),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Only decisions for this reason code.")] = None,
+    started_after: options.After = None,
+    started_before: options.Before = None,
+    where: options.Where = None,
+    limit: options.Limit = 50,
+    cursor: options.Cursor = None,
+    as_json: options.Json = False,
+    url: options.Url = options.DEFAULT_URL,
+) -> None:
+    """
+    Find an item in all runs: which steps judged it and how, newest first.
+
+    Who dropped it, and why: `xray items ITEM_ID --verdict eliminated`
+    """
+    parameters = options.present(
+        pipeline=pipeline,
+        step_type=step_type,
+        verdict=verdict,
+        reason=reason,
+        started_after=started_after,
+        started_before=started_before,
+        limit=limit,
+        cursor=cursor,
+    )
+    parameters += options.pairs("--where", where)
+    with ApiClient(url) as api:
+        history = api.get("items", item_id, parameters=parameters)
+    if as_json:
+        print_json(history)
+        return
+    out = console()
+    if history["items"]:
+        print_table(_HISTORY, history["items"], out)
+    else:
+        print_line(f"No decision about {item_id} matches.", out)
+    print_line(_searched(history["completeness"]), warning_console())
+    print_next_page(history)
+
+
+def _searched(completeness: Mapping[str, Any]) -> str:
+    """What the search has seen, and how many steps the item may have passed unseen."""
+    said = f"searched: {words.counted(completeness['steps_searched'], 'step')}"
+    if completeness["searched_back_to"]:
+        said += f" back to {words.instant(completeness['searched_back_to'])}"
+    unseen = [f"{completeness[word]} {word}" for word in _UNSEEN if completeness[word]]
+    return f"{said}; without a full record of: {', '.join(unseen)}" if unseen else said
 
 
 def passages_table(passages: Iterable[Mapping[str, Any]], out: Console) -> None:

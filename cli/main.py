@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cli import database_commands, demo_command, explain, items, runs, serve, steps
+from cli import database_commands, demo_command, explain, items, keys, losses, runs, serve, steps
 from cli.errors import EXIT_FAILURE, EXIT_USAGE, CliError
 from cli.tables import print_line, warning_console
 from collector.errors import CannotListen
@@ -59,7 +59,10 @@ app.command(rich_help_panel=_READ)(runs.run)
 app.command(rich_help_panel=_READ)(explain.explain)
 app.command(rich_help_panel=_READ)(steps.steps)
 app.command(rich_help_panel=_READ)(items.item)
+app.command(rich_help_panel=_READ)(items.items)
+app.command(rich_help_panel=_READ)(losses.losses)
 app.add_typer(database_commands.app, name="db", rich_help_panel=_CARE)
+app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
 
 
 def main() -> None:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-import logging
+import resource
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import orjson
@@ -13,7 +14,7 @@ import typer
 
 from cli.errors import EXIT_FAILURE, Failure
 from cli.parts import Addresses, Parts
-from cli.progress import Say, on_stderr
+from cli.progress import Say, on_stderr, silent
 from cli.signals import StopSignals
 
 AsJson = Annotated[
@@ -29,6 +30,11 @@ WithParent = Annotated[
         "--with-parent", help="Stop too when the process that started this one ends, however it ends."
     ),
 ]
+SharePorts = Annotated[
+    bool,
+    # For the processes of XRAY_PROCESSES, which their parent starts.
+    typer.Option("--share-ports", hidden=True),
+]
 
 
 def up(as_json: AsJson = False, with_parent: WithParent = False) -> None:
@@ -40,24 +46,30 @@ def up(as_json: AsJson = False, with_parent: WithParent = False) -> None:
 
     Ctrl-C, SIGTERM or a closed terminal stop it gracefully: new data is refused, what was taken
     in is written, then the database stops. The exit code is 0 when all of it was
-    written, and 1 when not or when the embedded database ended by itself.
+    written, and 1 when not, or when the embedded database or collector processes ended by
+    themselves; senders have no acknowledgement of what was not written, and send it again.
 
     **XRAY_DATA_DIR** names another folder, **XRAY_DATABASE_URL** a PostgreSQL server (≥ 15)
     of your own, **XRAY_GRPC_PORT**, **XRAY_HTTP_PORT** and **XRAY_API_PORT** other
-    ports (0 = any free one), **XRAY_HOST** another interface. All settings: docs/configuration.md.
+    ports (0 = any free one), **XRAY_HOST** another interface, which asks for API keys
+    (docs/security.md). All settings: docs/configuration.md.
     """
     _serve(Parts.COLLECTOR | Parts.API, as_json, with_parent)
 
 
-def collector(as_json: AsJson = False, with_parent: WithParent = False) -> None:
+def collector(
+    as_json: AsJson = False, with_parent: WithParent = False, share_ports: SharePorts = False
+) -> None:
     """
     Run the OTLP receivers alone: gRPC on 4317, HTTP on 4318.
 
     Several collectors may write to one database at once. It is the one of
     **XRAY_DATABASE_URL**, else the embedded one of **XRAY_DATA_DIR**, shared with other
     X-Ray processes of this user.
+
+    **XRAY_PROCESSES** runs several behind the same ports. The exit code is that of ``xray up``.
     """
-    _serve(Parts.COLLECTOR, as_json, with_parent)
+    _serve(Parts.COLLECTOR, as_json, with_parent, share_ports)
 
 
 def api(as_json: AsJson = False, with_parent: WithParent = False) -> None:
@@ -70,34 +82,44 @@ def api(as_json: AsJson = False, with_parent: WithParent = False) -> None:
     _serve(Parts.API, as_json, with_parent)
 
 
-def _serve(parts: Parts, as_json: bool, with_parent: bool) -> None:
+def _serve(parts: Parts, as_json: bool, with_parent: bool, share_ports: bool = False) -> None:
     # Not at the top: this imports the whole server, and `xray runs` should not wait for that.
+    from cli.logs import configure
     from cli.settings import load_settings, unknown_variables
     from cli.stack import Stack
+    from collector.memory import use_few_arenas
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    say = on_stderr()
+    use_few_arenas()
+    # The parent of processes that share ports says it for all of them.
+    say = silent if share_ports else on_stderr()
     for line in unknown_variables():
         say(f"xray: {line}")
     settings = load_settings()
+    configure(settings.logs)
+    _allow_open_files()
+    broken: str | None = None
     with StopSignals() as signals:
-        stack = Stack(settings, parts, say)
+        stack = Stack(settings, parts, say, share_ports)
         addresses = stack.start()
         try:
             _announce(addresses, as_json, say)
-            asked = signals.wait(with_parent, broken=stack.database_has_ended)
-            if asked:
-                say("stopping   new data is refused, what was taken in is being written …")
-            else:
-                say("stopping   the embedded database has ended; its log lies in the data folder")
+            broken = signals.wait(with_parent, stack.broken)
+            say(f"stopping   {broken or 'new data is refused, what was taken in is being written …'}")
         finally:
             complete = stack.stop()
-    if not asked:
-        raise Failure("the embedded database ended by itself; start again, nothing acknowledged is lost")
+    if broken is not None:
+        raise Failure(f"{broken}; start again, nothing acknowledged is lost")
     if not complete:
         say("stopped    before everything was written; senders without an acknowledgement send again")
         raise typer.Exit(EXIT_FAILURE)
     say("stopped    everything taken in was written")
+
+
+def _allow_open_files() -> None:
+    """Each connection is one: take as many as the system lets us have (getrlimit(2))."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _announce(addresses: Addresses, as_json: bool, say: Say) -> None:

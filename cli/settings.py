@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.settings import ApiSettings
+from cli.logs import LogSettings
 from collector.settings import CollectorSettings
 from store.settings import StoreSettings, load, variables
 
@@ -46,6 +47,7 @@ class Settings:
     store: StoreSettings
     collector: CollectorSettings
     api: ApiSettings
+    logs: LogSettings
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -54,12 +56,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         store=load(StoreSettings, environ),
         collector=load(CollectorSettings, environ),
         api=load(ApiSettings, environ),
+        logs=load(LogSettings, environ),
     )
 
 
 def private_settings(data_dir: Path) -> Settings:
     """
-    Settings of servers for one command alone: their own data folder, any free loopback ports.
+    Settings of servers for one command alone: their own data folder, any free loopback ports, open to it.
 
     Whatever else the environment sets still holds.
     """
@@ -67,6 +70,11 @@ def private_settings(data_dir: Path) -> Settings:
         "XRAY_DATA_DIR": str(data_dir),
         "XRAY_DATABASE_URL": "",
         "XRAY_HOST": "127.0.0.1",
+        "XRAY_REQUIRE_KEYS": "",
+        "XRAY_RATE_LIMIT": "",
+        "XRAY_TLS_CERT": "",
+        "XRAY_TLS_KEY": "",
+        "XRAY_TLS_CLIENT_CA": "",
         "XRAY_GRPC_PORT": "0",
         "XRAY_HTTP_PORT": "0",
         "XRAY_API_PORT": "0",
@@ -77,7 +85,7 @@ def private_settings(data_dir: Path) -> Settings:
 def unknown_variables(environ: Mapping[str, str] | None = None) -> Iterator[str]:
     """Yield a line for each variable of ours that is no setting, with the one that was probably meant."""
     known = _CLIENT | _COMMANDS
-    for cls in (StoreSettings, CollectorSettings, ApiSettings):
+    for cls in (StoreSettings, CollectorSettings, ApiSettings, LogSettings):
         known |= set(variables(cls).values())
     for name in sorted(os.environ if environ is None else environ):
         if name.startswith(_PREFIX) and name not in known and not name.startswith(_TESTS):

@@ -42,20 +42,20 @@ class StopSignals:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
         self._before.clear()
 
-    def wait(self, with_parent: bool = False, broken: Callable[[], bool] = lambda: False) -> bool:
+    def wait(self, with_parent: bool = False, broken: Callable[[], str | None] = lambda: None) -> str | None:
         """
-        Return True when a signal came or, if asked, when the process that started us is gone.
+        Return None when a signal came or, if asked, when the process that started us is gone.
 
-        Returns False when ``broken`` says so, which is asked twice a second.
+        Returns what ``broken`` says as soon as it says something; it is asked twice a second.
         """
         while True:
             with suppress(queue.Empty):
                 self._arrived.get(timeout=_POLL_S)
-                return True
+                return None
             if with_parent and os.getppid() != self._parent:
-                return True
-            if broken():
-                return False
+                return None
+            if (reason := broken()) is not None:
+                return reason
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         if self._asked and number == signal.SIGINT:

@@ -8,6 +8,7 @@ written, and the database goes last.
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 
 from fastapi import APIRouter
@@ -15,7 +16,10 @@ from fastapi import APIRouter
 from api.app import create_app
 from cli.api_server import ApiServer, base_url
 from cli.database import Database, open_database
+from cli.errors import UsageError
+from cli.metrics import process_registry
 from cli.parts import Addresses, Parts
+from cli.processes import CollectorProcesses
 from cli.progress import Say, silent
 from cli.settings import Settings
 from collector import doors
@@ -23,13 +27,20 @@ from collector.intake import Intake
 from collector.service import CollectorService
 from collector.telemetry import Telemetry
 from store import migrate
+from store.access.guard import Guard
+from store.access.keyring import KeyRing
+from store.access.keys import Scope
+from store.network import is_loopback
+from store.probe import Probe
 from store.reader import Reader
 from store.settings import without_password
-from store.writer import PostgresWriter
+from store.writer import PostgresWriter, RecentBatches
 
 FLUSH_DEADLINE_S = 10.0
 """How long a stop may take to write what was taken in: above the wait of one request."""
 _API_STOP_S = 3.0
+_LAST_S = 5.0
+"""For a collector process to end, after it has flushed."""
 
 
 class Stack:
@@ -39,12 +50,18 @@ class Stack:
     ``start`` in the main thread; ``stop`` is safe twice and after a failed start.
     """
 
-    def __init__(self, settings: Settings, parts: Parts, say: Say = silent) -> None:
+    def __init__(
+        self, settings: Settings, parts: Parts, say: Say = silent, share_ports: bool = False
+    ) -> None:
+        """share_ports: other processes listen on the collector's ports, too (``cli/processes.py``)."""
         self._settings = settings
         self._parts = parts
         self._say = say
+        self._share_ports = share_ports
+        self._processes: CollectorProcesses | None = None
         self._opened = ExitStack()
         self._complete = True
+        self._telemetry = Telemetry(process_registry())
         self._database: Database | None = None
 
     def start(self) -> Addresses:
@@ -60,9 +77,13 @@ class Stack:
             self.stop()
             raise
 
-    def database_has_ended(self) -> bool:
-        """Whether the embedded database ended by itself while the stack runs."""
-        return self._database is not None and self._database.has_ended()
+    def broken(self) -> str | None:
+        """Return what ended by itself while the stack ran, so that going on is of no use; else None."""
+        if self._database is not None and self._database.has_ended():
+            return "the embedded database ended by itself"
+        if self._processes is not None and self._processes.broken():
+            return "collector processes end by themselves, again and again"
+        return None
 
     def stop(self) -> bool:
         """Stop in reverse order; return whether everything that was taken in is written."""
@@ -74,27 +95,73 @@ class Stack:
         url = self._database.url
         self._say("schema     bringing it up to date …")
         migrate.upgrade(url)
+        guard = self._guard(url)
         grpc, http, service = None, None, None
         # The API starts last and so stops first: its doors use the collector's intake.
         if Parts.COLLECTOR in self._parts:
-            service = self._start_collector(url)
-            host = self._settings.collector.host
-            grpc, http = base_url(host, service.grpc_port), base_url(host, service.http_port)
+            host, tls = self._settings.collector.host, self._settings.collector.tls is not None
+            if self._settings.collector.processes > 1 and not self._share_ports:
+                grpc_port, http_port = self._start_processes(url)
+            else:
+                service = self._start_collector(url, guard)
+                grpc_port, http_port = service.grpc_port, service.http_port
+            grpc, http = base_url(host, grpc_port, tls=tls), base_url(host, http_port, tls=tls)
         api = None
         if Parts.API in self._parts:
-            api = self._start_api(url, self._doors(url, service))
+            api = self._start_api(url, self._doors(url, service), guard)
         return Addresses(without_password(url), grpc, http, api)
 
-    def _start_collector(self, url: str) -> CollectorService:
-        service = CollectorService(self._settings.collector, self._open_writer(url))
+    def _guard(self, url: str) -> Guard | None:
+        """Who checks API keys; None when nobody is asked for one."""
+        settings = self._settings.collector
+        if not settings.asks_for_keys:
+            return None
+        keyring = KeyRing(url)
+        self._opened.callback(keyring.close)
+        keyring.start()
+        needed = Scope.INGEST if Parts.COLLECTOR in self._parts else Scope.READ
+        if not keyring.has_key_for(needed):
+            why = "XRAY_REQUIRE_KEYS=true" if settings.require_keys else f"XRAY_HOST={settings.host}"
+            raise UsageError(
+                f"{why}: an API key is asked for and the database has none with the scope {needed}; make one "
+                f"with `xray keys create --name NAME --scope {needed}`"
+                + ("" if settings.require_keys else ", or let everybody in with XRAY_ALLOW_ANONYMOUS=true")
+            )
+        if settings.tls is None and not is_loopback(settings.host):
+            self._say("warning    API keys and data cross the network unencrypted: XRAY_TLS_CERT is not set")
+        return Guard(keyring, settings.rate_limit)
+
+    def _start_collector(self, url: str, guard: Guard | None) -> CollectorService:
+        service = CollectorService(
+            self._settings.collector,
+            *self._open_writers(url),
+            guard=guard,
+            share_ports=self._share_ports,
+            telemetry=self._telemetry,
+            ready=Probe(url).check,
+        )
         self._opened.callback(lambda: self._note(service.stop(FLUSH_DEADLINE_S)))
         service.start()
         return service
 
+    def _start_processes(self, url: str) -> tuple[int, int]:
+        settings = self._settings.collector
+        ports = {"XRAY_GRPC_PORT": str(settings.grpc_port), "XRAY_HTTP_PORT": str(settings.http_port)}
+        environ = {**os.environ, "XRAY_DATABASE_URL": url, **ports}
+        self._processes = CollectorProcesses(settings.processes, settings.host, environ, self._say)
+        # Theirs to flush, and a second more to end.
+        self._opened.callback(lambda: self._note(self._processes_stopped()))
+        return self._processes.start()
+
+    def _processes_stopped(self) -> bool:
+        return self._processes is None or self._processes.stop(FLUSH_DEADLINE_S + _LAST_S)
+
     def _start_intake(self, url: str) -> Intake:
         """An intake for the JSON doors of an API that runs without a collector."""
         settings = self._settings.collector
-        intake = Intake(self._open_writer(url), settings.intake_max_bytes, settings.write_timeout_s)
+        intake = Intake(
+            *self._open_writers(url), max_bytes=settings.intake_max_bytes, timeout_s=settings.write_timeout_s
+        )
         self._opened.callback(lambda: self._note(intake.stop(FLUSH_DEADLINE_S)))
         intake.start()
         return intake
@@ -103,27 +170,30 @@ class Stack:
         settings = self._settings.collector
         return doors.router(
             service.intake if service else self._start_intake(url),
-            telemetry=service.telemetry if service else Telemetry(),
+            telemetry=self._telemetry,
             max_request_bytes=settings.max_request_bytes,
             write_timeout_s=settings.write_timeout_s,
             limits=settings.limits(),
         )
 
-    def _start_api(self, url: str, door: APIRouter) -> str:
+    def _start_api(self, url: str, door: APIRouter, guard: Guard | None) -> str:
         settings = self._settings.api
         reader = Reader.open(
             url, statement_timeout_ms=settings.statement_timeout_ms, run_timeout_s=settings.run_timeout_s
         )
         self._opened.callback(reader.close)
-        app = create_app(settings, reader, routers=(door,))
-        server = ApiServer(app, settings.host, settings.api_port)
+        app = create_app(settings, reader, routers=(door,), guard=guard, registry=self._telemetry.registry)
+        server = ApiServer(app, settings.host, settings.api_port, settings.tls)
         self._opened.callback(server.stop, _API_STOP_S)
         return server.start()
 
-    def _open_writer(self, url: str) -> PostgresWriter:
-        writer = PostgresWriter(url)
-        self._opened.callback(writer.close)
-        return writer
+    def _open_writers(self, url: str) -> list[PostgresWriter]:
+        # What one has stored another need not try to copy again.
+        recent = RecentBatches()
+        writers = [PostgresWriter(url, recent) for _ in range(self._settings.collector.writers)]
+        for writer in writers:
+            self._opened.callback(writer.close)
+        return writers
 
     def _note(self, complete: bool) -> None:
         self._complete = self._complete and complete

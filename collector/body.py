@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import AsyncIterable
+from typing import Protocol
 
 from collector.errors import TooLarge, Undecodable
 
@@ -13,19 +14,42 @@ _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 """``zlib`` manual, ``inflateInit2``: 16 more for a gzip header and trailer."""
 MAX_GZIP_MEMBERS = 64
 """More than any sender makes; each costs a copy of all that follows it."""
+MAX_JSON_CONTAINERS = 1_000_000
+"""20,000 spans with 20 attributes have as many; exporters send 512 at a time."""
+_PIECE_BYTES = 4 * 1024 * 1024
+"""Decompressed at a time; each piece costs a copy of what is left of the input."""
 
 
-async def read(stream: AsyncIterable[bytes], limit_bytes: int) -> bytes:
+class Counter(Protocol):
+    """Is told of bytes before they take memory, and may raise (``reception.Claim``)."""
+
+    def add(self, size_bytes: int) -> None:
+        """Count bytes."""
+        ...
+
+
+class Uncounted:
+    """Counts nothing: the doors' bodies, which their own limit bounds."""
+
+    def add(self, size_bytes: int) -> None:
+        pass
+
+
+UNCOUNTED = Uncounted()
+
+
+async def read(stream: AsyncIterable[bytes], limit_bytes: int, counter: Counter = UNCOUNTED) -> bytes:
     """Return the whole body; chunked bodies say no length before. Raises ``TooLarge``."""
     body = bytearray()
     async for chunk in stream:
-        body += chunk
-        if len(body) > limit_bytes:
+        if len(body) + len(chunk) > limit_bytes:
             raise TooLarge(limit_bytes)
+        counter.add(len(chunk))
+        body += chunk
     return bytes(body)
 
 
-def decompressed(body: bytes, content_encoding: str, limit_bytes: int) -> bytes:
+def decompressed(body: bytes, content_encoding: str, limit_bytes: int, counter: Counter = UNCOUNTED) -> bytes:
     """
     Return the body without its content encoding.
 
@@ -35,24 +59,40 @@ def decompressed(body: bytes, content_encoding: str, limit_bytes: int) -> bytes:
     if content_encoding in ("", "identity", "none"):
         return body
     parts: list[bytes] = []
-    size = 0
+    size = members = 0
     # A gzip body may be several members, one after the other (RFC 1952, section 2.2).
     while body:
-        if len(parts) == MAX_GZIP_MEMBERS:
+        if members == MAX_GZIP_MEMBERS:
             raise Undecodable(f"the gzip body has more than {MAX_GZIP_MEMBERS} members")
+        members += 1
         member = zlib.decompressobj(_GZIP_WINDOW)
-        try:
-            part = member.decompress(body, limit_bytes - size + 1)
-        except zlib.error:
-            raise Undecodable("the body is not gzip, as Content-Encoding says") from None
-        size += len(part)
-        if size > limit_bytes:
-            raise TooLarge(limit_bytes)
-        if not member.eof:
-            raise Undecodable("the gzip body ends early")
-        parts.append(part)
+        while not member.eof:
+            try:
+                part = member.decompress(body, min(_PIECE_BYTES, limit_bytes - size + 1))
+            except zlib.error:
+                raise Undecodable("the body is not gzip, as Content-Encoding says") from None
+            size += len(part)
+            if size > limit_bytes:
+                raise TooLarge(limit_bytes)
+            if not part and not member.eof:
+                raise Undecodable("the gzip body ends early")
+            counter.add(len(part))
+            parts.append(part)
+            body = member.unconsumed_tail
         body = member.unused_data
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def check_json(body: bytes) -> None:
+    """
+    Raise ``Undecodable`` for a JSON body of so many objects and arrays that reading it would not end soon.
+
+    64 MiB of ``{}`` are 2 GB of Python objects and half a minute in which nobody else is read.
+    """
+    if body.count(b"{") + body.count(b"[") > MAX_JSON_CONTAINERS:
+        raise Undecodable(
+            f"the JSON body has more than {MAX_JSON_CONTAINERS} objects and arrays; send smaller batches"
+        )
 
 
 def is_supported(content_encoding: str) -> bool:

@@ -5,6 +5,8 @@ Everything that ``collector`` raises on purpose::
     ├── Undecodable              a request body that is not what it says it is
     │   └── TooLarge             a request above the limit, before or after decompression
     ├── DecisionsUnreadable      the payload of a step's decisions breaks its format
+    ├── ReceptionFull            more bytes are on their way in than may be; send again later
+    ├── BodyTooSlow              a request body did not arrive in time; send again
     ├── IntakeFull               more bytes wait for the database than may wait; send again later
     ├── IntakeStopped            the collector is stopping; send again, to another one or later
     └── CannotListen             a port of ours cannot be opened
@@ -40,6 +42,22 @@ class DecisionsUnreadable(CollectorError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"decisions cannot be read: {reason}")
         self.reason = reason
+
+
+class ReceptionFull(CollectorError):
+    """More bytes are on their way in than may be at once; the sender is asked to come again."""
+
+    def __init__(self, under_way_bytes: int, max_bytes: int) -> None:
+        super().__init__(f"{under_way_bytes} bytes of requests are on their way in, {max_bytes} may be")
+        self.under_way_bytes = under_way_bytes
+        self.max_bytes = max_bytes
+
+
+class BodyTooSlow(CollectorError):
+    """A request body did not arrive in time, or not while others needed its place."""
+
+    def __init__(self) -> None:
+        super().__init__("the request did not arrive in time; send smaller ones")
 
 
 class IntakeFull(CollectorError):

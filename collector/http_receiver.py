@@ -5,9 +5,9 @@ OTLP/HTTP: protobuf and JSON, plain and gzip, chunked or not.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -16,8 +16,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from collector import body as request_body
-from collector.errors import TooLarge, Undecodable
-from collector.receive import Receiver
+from collector.auth import HttpGate
+from collector.errors import BodyTooSlow, CollectorError
+from collector.receive import Receiver, Taken, failure
+from collector.reception import Claim, Reception
 from collector.responses import (
     ANSWERS,
     JSON,
@@ -30,18 +32,30 @@ from collector.responses import (
     export_response,
     status_response,
 )
+from store.access.guard import Guard
 
 _PATHS = {"/v1/traces": Signal.TRACES, "/v1/logs": Signal.LOGS}
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(receiver: Receiver, max_request_bytes: int, cors_origins: Sequence[str] = ()) -> Starlette:
-    """Return the OTLP/HTTP application. cors_origins: of the pages that may send from a browser."""
+def create_app(
+    receiver: Receiver,
+    reception: Reception,
+    max_request_bytes: int,
+    cors_origins: Sequence[str] = (),
+    guard: Guard | None = None,
+    more_routes: Sequence[Route] = (),
+) -> Starlette:
+    """
+    Return the OTLP/HTTP application.
+
+    cors_origins: of the pages that may send from a browser. guard: checks API keys; None asks for none.
+    """
     routes = [
-        Route(path, _export(signal, receiver, max_request_bytes), methods=["POST"])
+        Route(path, _export(signal, receiver, reception, max_request_bytes), methods=["POST"])
         for path, signal in _PATHS.items()
     ]
-    routes.append(Route("/v1/metrics", _refuse_metrics(receiver), methods=["POST"]))
+    routes += [Route("/v1/metrics", _refuse_metrics(receiver), methods=["POST"]), *more_routes]
     middleware = []
     if cors_origins:
         middleware.append(
@@ -49,45 +63,52 @@ def create_app(receiver: Receiver, max_request_bytes: int, cors_origins: Sequenc
                 CORSMiddleware, allow_origins=list(cors_origins), allow_methods=["POST"], allow_headers=["*"]
             )
         )
+    # Within CORS: browsers ask for leave without a key, and read refusals only with its headers.
+    middleware.append(Middleware(HttpGate, guard=guard, count=receiver.count))
     return Starlette(
         routes=routes, middleware=middleware, exception_handlers={HTTPException: _on_http_exception(receiver)}
     )
 
 
-def _export(signal: Signal, receiver: Receiver, max_request_bytes: int) -> Endpoint:
+def _export(signal: Signal, receiver: Receiver, reception: Reception, max_request_bytes: int) -> Endpoint:
     async def export(request: Request) -> Response:
-        encoding = _encoding(request)
-        content_encoding = request.headers.get("content-encoding", "").strip().lower()
-        if encoding not in (PROTOBUF, JSON) or not request_body.is_supported(content_encoding):
+        encoding, headers = _encoding(request), {}
+        if encoding not in (PROTOBUF, JSON) or not request_body.is_supported(_content_encoding(request)):
             problem = Result(
                 Outcome.UNSUPPORTED_MEDIA,
                 (f"send {PROTOBUF} or {JSON}, plain or gzip",),
             )
             return _failure(problem, encoding, receiver)
         try:
-            raw = await request_body.read(request.stream(), max_request_bytes)
-        except TooLarge as exc:
-            return _failure(Result(Outcome.TOO_LARGE, (str(exc),)), encoding, receiver)
+            taken = await take(request, encoding)
         except ClientDisconnect:
             # Nobody is left to answer.
             return Response(status_code=400)
-
-        def receive() -> tuple[Result, bool]:
-            try:
-                body = request_body.decompressed(raw, content_encoding, max_request_bytes)
-            except TooLarge as exc:
-                return Result(Outcome.TOO_LARGE, (str(exc),)), False
-            except Undecodable as exc:
-                return Result(Outcome.MALFORMED, (str(exc),)), False
-            return receiver.receive(signal, encoding, body), True
-
-        # Decompression, parsing and the wait for the commit all block; the event loop must not.
-        result, counted = await run_in_threadpool(receive)
+        except CollectorError as exc:
+            taken = Taken(failure(exc))
+            if isinstance(exc, BodyTooSlow):
+                headers["Connection"] = "close"
+        result = await receiver.answer(taken)
         if result.outcome is Outcome.STORED:
             return Response(export_response(result, signal, encoding), media_type=encoding)
-        return _failure(result, encoding, None if counted else receiver)
+        return _failure(result, encoding, None, headers)
+
+    async def take(request: Request, encoding: str) -> Taken:
+        """Read and decode the request; when this returns, nothing holds its bytes."""
+        with reception.claim() as claim:
+            async with reception.reading():
+                raw = await request_body.read(request.stream(), max_request_bytes, claim)
+            body = partial(_readable, raw, encoding, _content_encoding(request), max_request_bytes, claim)
+            return await receiver.take(signal, encoding, body)
 
     return export
+
+
+def _readable(raw: bytes, encoding: str, content_encoding: str, limit_bytes: int, claim: Claim) -> bytes:
+    body = request_body.decompressed(raw, content_encoding, limit_bytes, claim)
+    if encoding == JSON:
+        request_body.check_json(body)
+    return body
 
 
 def _refuse_metrics(receiver: Receiver) -> Endpoint:
@@ -107,6 +128,10 @@ def _on_http_exception(receiver: Receiver) -> Callable[[Request, Exception], Awa
         return _failure(result, _encoding(request), receiver, exc.headers)
 
     return answer
+
+
+def _content_encoding(request: Request) -> str:
+    return request.headers.get("content-encoding", "").strip().lower()
 
 
 def _encoding(request: Request) -> str:

@@ -4,31 +4,57 @@ One OTLP request from its bytes to its answer, the same for both transports.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from time import time_ns
+from typing import NamedTuple
 
-from collector.decode import otlp_json, protobuf
-from collector.errors import IntakeFull, IntakeStopped, Undecodable
-from collector.extract.events import extract_events
+from collector.errors import (
+    BodyTooSlow,
+    IntakeFull,
+    IntakeStopped,
+    ReceptionFull,
+    TooLarge,
+    Undecodable,
+)
 from collector.extract.extraction import Extraction, Limits
-from collector.extract.spans import extract_spans
+from collector.extract.foreign import Inference
 from collector.intake import Intake
-from collector.responses import JSON, Outcome, Result, Signal
+from collector.reading import RequestReader
+from collector.responses import Outcome, Result, Signal
 from collector.telemetry import Telemetry
 from store.errors import Unavailable
 from store.rows import Refused, WriteResult
 
 _log = logging.getLogger(__name__)
 
+_THREADS = 4
+"""Decompress and decode; more would only wait for the interpreter, and hold what they decompressed."""
 WAIT_MARGIN_S = 0.5
 """The intake gives up first, and says why; this only bounds the wait for a database that hangs."""
 
 
+class Taken(NamedTuple):
+    """A request that was read: nothing of its body is held any more."""
+
+    result: Result
+    """The answer when nothing waits to be written; else what is said beside the commit."""
+    written: Future[WriteResult] | None = None
+    timeout_s: float = 0.0
+    """How long the commit may take."""
+
+
 class Receiver:
-    """Decodes, extracts, hands over and waits for the commit; any thread may call it."""
+    """
+    Decodes, extracts, hands over and waits for the commit.
+
+    Two steps, so that whoever waits for a commit holds neither a thread nor the request's bytes.
+    """
 
     def __init__(
         self,
@@ -37,92 +63,104 @@ class Receiver:
         limits: Limits,
         write_timeout_s: float,
         clock: Callable[[], int] = time_ns,
+        inference: Inference | None = None,
     ) -> None:
-        """clock: nanoseconds since the Unix epoch."""
+        """clock: nanoseconds since the Unix epoch. inference: reads spans by other names than ours."""
+        self._reader = RequestReader(limits, inference)
         self._intake = intake
         self._telemetry = telemetry
-        self._limits = limits
         self._write_timeout_s = write_timeout_s
         self._clock = clock
         # Eight threads that parse at once lose a quarter of their time to hand-overs of the interpreter
         # lock; one at a time loses none.
         self._parsing = threading.Lock()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="xray-decode")
 
-    def receive(self, signal: Signal, encoding: str, body: bytes, timeout_s: float | None = None) -> Result:
+    async def take(
+        self, signal: Signal, encoding: str, body: Callable[[], bytes], timeout_s: float | None = None
+    ) -> Taken:
         """
-        Return what became of a request, after the commit; never raises.
+        Decode a request, extract its rows and queue them; never raises.
 
-        encoding: ``responses.PROTOBUF`` or ``responses.JSON``. timeout_s: how long the sender waits.
+        body: called in a thread; it decompresses and may raise what ``failure`` knows. encoding:
+        ``responses.PROTOBUF`` or ``responses.JSON``. timeout_s: how long the sender waits.
         """
         timeout_s = min(self._write_timeout_s, timeout_s or self._write_timeout_s)
+        run = copy_context().run  # with the request's id
+        loop = asyncio.get_running_loop()
         try:
-            result = self._receive(signal, encoding, body, timeout_s)
-        except Undecodable as exc:
-            result = Result(Outcome.MALFORMED, (str(exc),))
-        except IntakeFull as exc:
-            result = Result(Outcome.OVERLOADED, (str(exc),))
-        except (IntakeStopped, Unavailable) as exc:
-            result = Result(Outcome.UNAVAILABLE, (str(exc),))
-        except TimeoutError:
-            result = Result(Outcome.UNAVAILABLE, (f"the database did not answer within {timeout_s:g} s",))
-        except Exception:  # noqa: BLE001  # the edge of the request
-            # Unknown is answered to the sender as "may pass": anything else makes it drop its data.
-            _log.exception("a request failed for a reason of our own")
-            result = Result(Outcome.UNAVAILABLE, ("the collector failed; its log says how",))
+            return await loop.run_in_executor(
+                self._threads, run, self._take, signal, encoding, body, timeout_s
+            )
+        except Exception as exc:  # noqa: BLE001  # the edge of the request
+            return Taken(failure(exc))
+
+    async def answer(self, taken: Taken) -> Result:
+        """Return what became of a request, after its commit, and count it; never raises."""
+        result = taken.result
+        if taken.written is not None:
+            try:
+                async with asyncio.timeout(taken.timeout_s + WAIT_MARGIN_S):
+                    written = await asyncio.wrap_future(taken.written)
+            except TimeoutError:
+                message = f"the database did not answer within {taken.timeout_s:g} s"
+                result = Result(Outcome.UNAVAILABLE, (message,))
+            except Exception as exc:  # noqa: BLE001  # the edge of the request
+                result = failure(exc)
+            else:
+                result = self._with_refused(result, written)
         self.count(result)
         return result
+
+    def close(self) -> None:
+        """End the threads; nothing is taken any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def count(self, result: Result) -> None:
         """Count an answer."""
         self._telemetry.add("requests", result.outcome.value)
 
-    def _receive(self, signal: Signal, encoding: str, body: bytes, timeout_s: float) -> Result:
+    def _take(self, signal: Signal, encoding: str, read: Callable[[], bytes], timeout_s: float) -> Taken:
+        body = read()
         with self._parsing:
-            extraction, warnings = self._read(signal, encoding, body)
+            extraction, warnings = self._reader.read(signal, encoding, body, self._clock())
         self._count(extraction, len(body))
         messages = [refusal.message for refusal in extraction.refused]
-        rejected = len(messages)
-        if not extraction.is_empty():
-            written = self._write(extraction, len(body), timeout_s)
-            messages += [in_words(refused) for refused in written.refused]
-            rejected += len(written.refused)
-            if written.refused:
-                self._telemetry.add("refused", "database", len(written.refused))
-        return Result(Outcome.STORED, (*messages, *warnings), rejected)
+        result = Result(Outcome.STORED, (*messages, *warnings), len(messages))
+        if extraction.is_empty():
+            return Taken(result)
+        return Taken(result, self._intake.submit(extraction.batch(len(body)), timeout_s), timeout_s)
 
-    def _read(self, signal: Signal, encoding: str, body: bytes) -> tuple[Extraction, list[str]]:
-        extraction = Extraction(self._clock(), self._limits)
-        decoder = otlp_json if encoding == JSON else protobuf
-        # Not one branch with a common name: the two kinds of records are different types.
-        if signal is Signal.TRACES:
-            spans = decoder.decode_traces(body)
-            extract_spans(spans.records, extraction)
-            foreign, undecodable, recognised = spans.foreign, spans.undecodable, spans.recognised
-        else:
-            logs = decoder.decode_logs(body)
-            extract_events(logs.records, extraction)
-            foreign, undecodable, recognised = logs.foreign, logs.undecodable, logs.recognised
-        if foreign:
-            extraction.records["foreign"] += foreign
-        for message in undecodable:
-            extraction.refuse("undecodable", message)
-        if recognised:
-            return extraction, []
-        return extraction, [f"the body holds no {signal.name.lower()}: was it meant for another path?"]
-
-    def _write(self, extraction: Extraction, size_bytes: int, timeout_s: float) -> WriteResult:
-        future = self._intake.submit(extraction.batch(size_bytes), timeout_s)
-        try:
-            return future.result(timeout_s + WAIT_MARGIN_S)
-        except TimeoutError:
-            future.cancel()
-            raise
+    def _with_refused(self, result: Result, written: WriteResult) -> Result:
+        """Add what the database would not take."""
+        if not written.refused:
+            return result
+        self._telemetry.add("refused", "database", len(written.refused))
+        messages = [in_words(refused) for refused in written.refused]
+        return result._replace(
+            messages=(*result.messages, *messages), rejected=result.rejected + len(messages)
+        )
 
     def _count(self, extraction: Extraction, size_bytes: int) -> None:
         self._telemetry.add("bytes", "otlp", size_bytes)
         self._telemetry.add_all("records", extraction.records)
         self._telemetry.add_all("refused", Counter(refusal.reason for refusal in extraction.refused))
         self._telemetry.add_all("flags", extraction.flags())
+
+
+def failure(exc: Exception) -> Result:
+    """Return the answer to a request that ended so."""
+    if isinstance(exc, TooLarge):
+        return Result(Outcome.TOO_LARGE, (str(exc),))
+    if isinstance(exc, Undecodable):
+        return Result(Outcome.MALFORMED, (str(exc),))
+    if isinstance(exc, IntakeFull | ReceptionFull):
+        return Result(Outcome.OVERLOADED, (str(exc),))
+    if isinstance(exc, IntakeStopped | BodyTooSlow | Unavailable):
+        return Result(Outcome.UNAVAILABLE, (str(exc),))
+    # Unknown is answered to the sender as "may pass": anything else makes it drop its data.
+    _log.error("a request failed for a reason of our own", exc_info=exc)
+    return Result(Outcome.UNAVAILABLE, ("the collector failed; its log says how",))
 
 
 def in_words(refused: Refused) -> str:

@@ -2,24 +2,27 @@
 How an outcome is answered: one table from outcome to gRPC code and HTTP status.
 
 Sources: OTLP specification 1.11, "OTLP/gRPC Response", "OTLP/HTTP Response", "Partial
-Success", "OTLP/gRPC Throttling", "OTLP/HTTP Throttling"; google.rpc ``Status`` and
-``RetryInfo``.
+Success", "OTLP/gRPC Throttling", "OTLP/HTTP Throttling"; google.rpc ``Status``,
+``RetryInfo`` and ``RequestInfo``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 import orjson
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]  # ships no types
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import RequestInfo, RetryInfo  # type: ignore[import-untyped]  # ships no types
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # ships no types
 
-from collector.decode.messages import STRICT
+from collector.decode.messages import MESSAGES
+from store.access import request_ids
 
 MAX_MESSAGE_CHARACTERS = 4000
 """A response may have 4 MiB ("Response size"); nobody reads more than a page."""
@@ -49,6 +52,12 @@ class Outcome(Enum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     METRICS = "metrics"
     """The metrics signal, which is refused politely."""
+    UNAUTHENTICATED = "unauthenticated"
+    """No API key, or none that holds."""
+    FORBIDDEN = "forbidden"
+    """The API key is not good for this."""
+    RATE_LIMITED = "rate_limited"
+    """The API key makes more requests than it may."""
     OVERLOADED = "overloaded"
     """More waits for the database than may wait."""
     UNAVAILABLE = "unavailable"
@@ -74,6 +83,11 @@ ANSWERS: dict[Outcome, Answer] = {
     Outcome.NOT_FOUND: Answer(grpc.StatusCode.UNIMPLEMENTED, 404),
     Outcome.METHOD_NOT_ALLOWED: Answer(grpc.StatusCode.UNIMPLEMENTED, 405),
     Outcome.METRICS: Answer(grpc.StatusCode.UNIMPLEMENTED, 404),
+    # "Failures": who may not send now may not either when the same comes again
+    Outcome.UNAUTHENTICATED: Answer(grpc.StatusCode.UNAUTHENTICATED, 401),
+    Outcome.FORBIDDEN: Answer(grpc.StatusCode.PERMISSION_DENIED, 403),
+    # "OTLP/gRPC Throttling": RESOURCE_EXHAUSTED with RetryInfo is retryable
+    Outcome.RATE_LIMITED: Answer(grpc.StatusCode.RESOURCE_EXHAUSTED, 429, retryable=True),
     # "Throttling": never 500, which makes senders drop what they have
     Outcome.OVERLOADED: Answer(grpc.StatusCode.UNAVAILABLE, 503, retryable=True),
     Outcome.UNAVAILABLE: Answer(grpc.StatusCode.UNAVAILABLE, 503, retryable=True),
@@ -90,6 +104,8 @@ class Result(NamedTuple):
     """For STORED one per refused record or warning; else what happened and what to do."""
     rejected: int = 0
     """Refused records; may be 0 beside messages, which then are warnings."""
+    retry_after_s: float = RETRY_AFTER_S
+    """When to come again, where that helps."""
 
 
 def message(messages: Sequence[str]) -> str:
@@ -110,7 +126,7 @@ def export_response(result: Result, signal: Signal, encoding: str) -> bytes:
     if encoding == JSON:
         partial = {signal.value: str(result.rejected)} if result.rejected else {}
         return orjson.dumps({"partialSuccess": partial | {"errorMessage": said}} if said else {})
-    response = STRICT.export_response()
+    response = MESSAGES.export_response()
     if said:
         response.partial_success.rejected = result.rejected
         response.partial_success.error_message = said
@@ -118,14 +134,22 @@ def export_response(result: Result, signal: Signal, encoding: str) -> bytes:
 
 
 def status_response(result: Result, encoding: str) -> bytes:
-    """Return ``google.rpc.Status`` as the body of a failure, in the encoding of the request."""
+    """
+    Return ``google.rpc.Status`` as the body of a failure, in the encoding of the request.
+
+    Its details: when to come again, where that helps, and the id of the request.
+    """
     answer = ANSWERS[result.outcome]
     code = answer.grpc.value[0]
+    details = [_retry_info(result)] if answer.retryable else []
+    if request_id := request_ids.current.get():
+        details.append(RequestInfo(request_id=request_id))
     if encoding != PROTOBUF:
-        return orjson.dumps({"code": code, "message": message(result.messages)})
+        said = {"code": code, "message": message(result.messages)}
+        return orjson.dumps(said | ({"details": [_in_json(detail) for detail in details]} if details else {}))
     status = Status(code=code, message=message(result.messages))
-    if answer.retryable:
-        status.details.append(_packed_retry_info())
+    for detail in details:
+        status.details.add().Pack(detail)
     return bytes(status.SerializeToString())
 
 
@@ -140,15 +164,17 @@ def retry_trailers(result: Result) -> tuple[tuple[str, bytes], ...]:
         return ()
     return (
         ("grpc-status-details-bin", status_response(result, PROTOBUF)),
-        ("google.rpc.retryinfo-bin", _retry_info().SerializeToString()),
+        ("google.rpc.retryinfo-bin", _retry_info(result).SerializeToString()),
     )
 
 
-def _retry_info() -> RetryInfo:
-    return RetryInfo(retry_delay=Duration(seconds=RETRY_AFTER_S))
+def _retry_info(result: Result) -> Message:
+    delay = Duration()
+    delay.FromMilliseconds(math.ceil(result.retry_after_s * 1000))
+    info: Message = RetryInfo(retry_delay=delay)
+    return info
 
 
-def _packed_retry_info() -> AnyMessage:
-    packed = AnyMessage()
-    packed.Pack(_retry_info())
-    return packed
+def _in_json(detail: Message) -> dict[str, Any]:
+    """As ``google.protobuf.Any`` reads in JSON."""
+    return {"@type": f"type.googleapis.com/{detail.DESCRIPTOR.full_name}"} | MessageToDict(detail)

@@ -4,49 +4,123 @@ The collector as one thing that starts and stops: intake, gRPC, HTTP.
 
 from __future__ import annotations
 
+import asyncio
+import resource
 import socket
 import threading
+from concurrent.futures import Future
+from contextlib import suppress
 from time import monotonic
 
 import uvicorn
+import uvloop
 
+from collector import memory, operations
 from collector.errors import CannotListen
 from collector.grpc_receiver import GrpcReceiver
+from collector.http_protocol import KEEP_ALIVE_S, bounded_protocol
 from collector.http_receiver import create_app
 from collector.intake import Intake
+from collector.operations import Ready
 from collector.receive import Receiver
+from collector.reception import Reception
 from collector.settings import CollectorSettings
 from collector.telemetry import Telemetry
+from store.access.guard import Guard
 from store.contract import Writer
 
 _BACKLOG = 2048
 _POLL_S = 0.01
+_LAST_WORDS_S = 1.0
+"""For the answers to requests whose outcome was only known at the end."""
+_MOST_CONNECTIONS = 4096
+_GIVE_BACK_EVERY_S = 5.0
+
+
+def _always() -> None:
+    """Ready, for whoever has no database to ask."""
 
 
 class CollectorService:
     """
     One collector. ``start`` opens the ports, ``stop`` drains; both from one thread.
 
-    The Writer stays the caller's: ``stop`` does not close it.
+    Both receivers live on one event loop in a thread of their own. The Writers stay the caller's:
+    ``stop`` does not close them.
     """
 
-    def __init__(self, settings: CollectorSettings, writer: Writer) -> None:
+    def __init__(
+        self,
+        settings: CollectorSettings,
+        *writers: Writer,
+        guard: Guard | None = None,
+        share_ports: bool = False,
+        telemetry: Telemetry | None = None,
+        ready: Ready = _always,
+    ) -> None:
+        """
+        writers: each writes in a thread of its own. guard: checks API keys; without one the settings
+        must not ask for any. share_ports: other processes of ours listen on the same ports. ready: tells
+        whether rows can be stored, for ``/readyz``.
+        """
+        if settings.asks_for_keys and guard is None:
+            raise ValueError("the settings ask for API keys and nothing is given that checks them")
         self._settings = settings
-        self.telemetry = Telemetry()
-        self.intake = Intake(writer, settings.intake_max_bytes, settings.write_timeout_s)
-        receiver = Receiver(self.intake, self.telemetry, settings.limits(), settings.write_timeout_s)
-        self._grpc = GrpcReceiver(receiver, settings.host, settings.grpc_port, settings.max_request_bytes)
+        self._share_ports = share_ports
+        self.telemetry = telemetry or Telemetry()
+        self.intake = Intake(
+            *writers,
+            max_bytes=settings.intake_max_bytes,
+            timeout_s=settings.write_timeout_s,
+            telemetry=self.telemetry,
+        )
+        self._receiver = Receiver(
+            self.intake,
+            self.telemetry,
+            settings.limits(),
+            settings.write_timeout_s,
+            inference=settings.inference(),
+        )
+        self._reception = Reception(settings.receive_max_bytes, settings.read_timeout_s)
+        tls = settings.tls
+        self._grpc = GrpcReceiver(
+            self._receiver,
+            self._reception,
+            settings.host,
+            settings.grpc_port,
+            settings.max_request_bytes,
+            guard,
+            tls,
+            share_ports,
+        )
+        app = create_app(
+            self._receiver,
+            self._reception,
+            settings.max_request_bytes,
+            settings.cors_origins,
+            guard,
+            operations.routes(self.telemetry.registry, ready),
+        )
         self._http = uvicorn.Server(
             uvicorn.Config(
-                create_app(receiver, settings.max_request_bytes, settings.cors_origins),
-                log_level="warning",
+                app,
+                http=bounded_protocol(settings.read_timeout_s, _max_connections()),
+                timeout_keep_alive=KEEP_ALIVE_S,
+                # The process has a logging configuration; this one would be uvicorn's own.
+                log_config=None,
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                **(tls.for_uvicorn() if tls else {}),
             )
         )
-        self._http_thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started: Future[None] = Future()
+        self._stop_by = 0.0
+        """When the receivers must have ended, by ``monotonic``."""
+        self._stop_asked: asyncio.Event | None = None
         self._stopped: bool | None = None
 
     @property
@@ -67,8 +141,11 @@ class CollectorService:
         """
         self.intake.start()
         try:
-            self._start_http()
-            self._grpc.start()
+            self._socket = _listen(self._settings.host, self._settings.http_port, self._share_ports)
+            # Not in the main thread: uvicorn leaves the process's signal handlers alone then.
+            self._thread = threading.Thread(target=self._run, name="xray-receivers", daemon=True)
+            self._thread.start()
+            self._started.result()
         except BaseException:
             self.stop(0.0)
             raise
@@ -82,35 +159,69 @@ class CollectorService:
         if self._stopped is not None:
             return self._stopped
         until = monotonic() + deadline_s
-        self._http.should_exit = True
-        # Requests under way wait for their commit, so the intake must still write while the receivers drain.
-        self._grpc.stop(max(0.0, until - monotonic()))
-        if self._http_thread is not None:
-            self._http_thread.join(max(0.1, until - monotonic()))
-            if self._http_thread.is_alive():
-                self._http.force_exit = True
-        self._stopped = self.intake.stop(max(0.0, until - monotonic()))
-        if self._http_thread is not None:
-            self._http_thread.join(1.0)
+        self._ask_to_stop(until + _LAST_WORDS_S)
+        # Requests under way wait for their commit, so the intake writes while the receivers drain. What
+        # it could not write by the deadline it gives back, and the receivers still say so.
+        self._stopped = self.intake.stop(deadline_s)
+        if self._thread is not None:
+            self._thread.join(max(0.0, until - monotonic()) + 2 * _LAST_WORDS_S)
+        self._receiver.close()
         if self._socket is not None:
             self._socket.close()
         return self._stopped
 
-    def _start_http(self) -> None:
-        self._socket = _listen(self._settings.host, self._settings.http_port)
-        # In a thread of its own, uvicorn leaves the process's signal handlers alone.
-        self._http_thread = threading.Thread(
-            target=self._http.run, args=([self._socket],), name="xray-otlp-http", daemon=True
-        )
-        self._http_thread.start()
-        # The socket listens already, so senders are never refused; this waits for the loop to take over.
-        while not self._http.started and self._http_thread.is_alive():
-            self._http_thread.join(_POLL_S)
-        if not self._http.started:
-            raise CannotListen(self._settings.host, self.http_port, "XRAY_HTTP_PORT")
+    def _ask_to_stop(self, stop_by: float) -> None:
+        self._stop_by = stop_by
+        loop, event = self._loop, self._stop_asked
+        if loop is not None and event is not None:
+            with suppress(RuntimeError):  # the loop ended by itself
+                loop.call_soon_threadsafe(event.set)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as exc:
+            if self._started.done():
+                raise
+            self._started.set_exception(exc)
+
+    async def _serve(self) -> None:
+        assert self._socket is not None  # ``start`` made it
+        self._loop, self._stop_asked = asyncio.get_running_loop(), asyncio.Event()
+        await self._grpc.start()
+        # The socket listens already, so senders are never refused; this waits for uvicorn to take over.
+        http = asyncio.create_task(self._http.serve([self._socket]))
+        while not self._http.started and not http.done():  # noqa: ASYNC110  # it offers no event
+            await asyncio.sleep(_POLL_S)
+        if http.done():
+            raise CannotListen(self._settings.host, self.http_port, "XRAY_HTTP_PORT") from http.exception()
+        self._started.set_result(None)
+        await self._keep_small(self._stop_asked)
+        self._reception.close()
+        self._http.should_exit = True
+        await self._grpc.stop(max(0.0, self._stop_by - monotonic()))
+        # Connections whose peers do not go; uvicorn would wait for them for ever.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(http, max(0.1, self._stop_by - monotonic()))
+
+    async def _keep_small(self, until: asyncio.Event) -> None:
+        """Give back what large requests took, until the event."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(until.wait(), _GIVE_BACK_EVERY_S)
+                return
+            if self._reception.met_large():
+                await asyncio.to_thread(memory.give_back)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _max_connections() -> int:
+    """Of HTTP: half of what the process may open, so that gRPC and the database have theirs."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, soft // 2)
+
+
+def _listen(host: str, port: int, share: bool) -> socket.socket:
     # Resolved and bound here, not by uvicorn, which ends the process when a port is taken.
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -119,6 +230,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if share:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
             listener.listen(_BACKLOG)
         except BaseException:

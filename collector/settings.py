@@ -4,36 +4,26 @@ Settings of the collector: where it listens, how much it takes, who may send.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import field_validator
+from pydantic_settings import NoDecode
 
 from collector.extract.extraction import Limits
-from store.network import is_loopback, is_origin
+from collector.inference.infer import CONVENTIONS, SpanInference
+from collector.inference.mapping import NO_MAPPING
+from collector.inference.mapping_file import MAPPING_FORM, accepted
+from store.access.settings import ListenSettings
 from store.settings import setting
 
 _PORT = "a port from 1 to 65535 (0 = any free port)"
 _MIB = 1024 * 1024
 
 
-class CollectorSettings(BaseSettings):
+class CollectorSettings(ListenSettings):
     """Where telemetry is taken in, and its limits."""
 
-    model_config = SettingsConfigDict(env_prefix="XRAY_", frozen=True, extra="ignore")
-
-    # Before host, whose check reads it.
-    allow_anonymous: bool = setting(
-        False,
-        "Listen on other interfaces than loopback although nobody who sends or asks is checked.",
-        accepted="true or false",
-    )
-    host: str = setting(
-        "127.0.0.1",
-        "Address that the servers listen on; anything but loopback needs XRAY_ALLOW_ANONYMOUS=true.",
-        accepted="a loopback address (or, with XRAY_ALLOW_ANONYMOUS=true, any address)",
-        min_length=1,
-    )
     grpc_port: int = setting(4317, "Port of OTLP/gRPC.", accepted=_PORT, ge=0, le=65535)
     http_port: int = setting(4318, "Port of OTLP/HTTP.", accepted=_PORT, ge=0, le=65535)
     max_request_bytes: int = setting(
@@ -43,11 +33,40 @@ class CollectorSettings(BaseSettings):
         ge=1024,
         le=1024 * _MIB,
     )
-    intake_max_bytes: int = setting(
-        256 * _MIB,
-        "Bytes of requests that may wait for the database; above it senders are asked to come again.",
+    receive_max_bytes: int = setting(
+        96 * _MIB,
+        "Bytes of requests that may be on their way in at once, compressed and decompressed; above it "
+        "senders are asked to come again. One request of XRAY_MAX_REQUEST_BYTES always passes alone.",
         accepted="a number of bytes, at least 1024",
         ge=1024,
+    )
+    read_timeout_s: float = setting(
+        10.0,
+        "Seconds that a sender has for a request's header, and again for its body.",
+        accepted="a number of seconds above 0 and up to 600",
+        gt=0,
+        le=600,
+    )
+    intake_max_bytes: int = setting(
+        96 * _MIB,
+        "Memory of what may wait for the database. From half of it on artifacts are shed, from three "
+        "quarters on decisions; above it senders are asked to come again.",
+        accepted="a number of bytes, at least 1024",
+        ge=1024,
+    )
+    writers: int = setting(
+        1,
+        "Connections of each collector process that write to the database at the same time.",
+        accepted="a number from 1 to 16",
+        ge=1,
+        le=16,
+    )
+    processes: int = setting(
+        1,
+        "Collector processes behind the same ports, each with its own limits (Linux).",
+        accepted="a number from 1 to 64",
+        ge=1,
+        le=64,
     )
     max_artifact_bytes: int = setting(
         _MIB,
@@ -71,33 +90,45 @@ class CollectorSettings(BaseSettings):
         gt=0,
         le=600,
     )
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = setting(
-        (),
-        "Origins of web pages that may send and ask, separated by commas; * = any.",
-        accepted="a list of origins like https://shop.example, separated by commas (or *)",
+
+    infer: Annotated[tuple[str, ...], NoDecode] = setting(
+        CONVENTIONS,
+        "Other conventions whose spans become steps, separated by commas; none = only spans with xray.* "
+        "and those of XRAY_MAPPING (docs/mapping.md).",
+        accepted=f"a list of {', '.join(CONVENTIONS)} separated by commas, or none,",
+    )
+    mapping: Path | None = setting(
+        None,
+        "YAML file that says which spans with a team's own names are steps. Read at start.",
+        accepted=MAPPING_FORM,
     )
 
     def limits(self) -> Limits:
         """Return the limits on evidence."""
         return Limits(self.max_artifact_bytes, self.max_decisions_per_step)
 
-    @field_validator("cors_origins", mode="before")
+    def inference(self) -> SpanInference:
+        """Return what reads spans by other names than ours. Raises ``MappingRefused``."""
+        return SpanInference(self.infer, NO_MAPPING if self.mapping is None else accepted(self.mapping))
+
+    @field_validator("infer", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:
+    def _split_words(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+        words = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+        return () if words == ("none",) else words
 
-    @field_validator("cors_origins")
+    @field_validator("infer")
     @classmethod
-    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(map(is_origin, value)):
-            raise ValueError("not an origin")
+    def _are_conventions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value).issubset(CONVENTIONS):
+            raise ValueError("not a convention")
         return value
 
-    @field_validator("host")
+    @field_validator("mapping")
     @classmethod
-    def _is_private(cls, value: str, info: ValidationInfo) -> str:
-        if not is_loopback(value) and not info.data.get("allow_anonymous"):
-            raise ValueError("not loopback")
+    def _is_mapping(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            accepted(value)
         return value

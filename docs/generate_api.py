@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from store.queries.vocabulary import DECISIONS, RUNS, STEPS, SUFFIXES, Kind, Vocabulary
+from store.queries.vocabulary import DECISIONS, ITEM_HISTORY, LOSSES, RUNS, STEPS, SUFFIXES, Kind, Vocabulary
 
 TARGET = Path(__file__).with_name("api.md")
 HEAD = """\
@@ -26,11 +26,13 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 | Why did it decide so? | `GET /runs/{run_id}/explain`, in words with `?format=text` |
 | Who was dropped, and why? | `GET /runs/{run_id}/steps/{step_id}/decisions?verdict=eliminated` |
 | What became of one item? | `GET /runs/{run_id}/items/{item_id}` |
+| Who judged an item, in any run? | `GET /items/{item_id}?verdict=eliminated` |
 | In which steps, of any pipeline, …? | `GET /steps?step_type=filter&drop_ratio_gt=0.9` |
 | In which runs did one step …? | `GET /runs?step.step_type=filter&step.drop_ratio_gt=0.9` |
 | How much, how often, how long? | `GET /metrics/steps?group_by=pipeline,name&bucket=1h` |
 | For which reasons? | `GET /metrics/reasons?group_by=name&step_type=filter` |
 | The payload itself | `GET /artifacts/{artifact_id}` |
+| What was recorded and is not stored? | `GET /losses?run_id=…`, sums: `GET /losses/totals` |
 
 ## Habits
 
@@ -41,6 +43,9 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 - Every failure is `{"error": {"code", "message", "parameter", "request_id"}}`.
 - Times are RFC 3339 in UTC. Ids are opaque.
 - What an answer does not hold, it says: `completeness` tells exact from sampled, partial and still running.
+  Its `missing` counts by cause what was recorded and is not there, each with a `text` to show. A cause says
+  who lost it: `client_queue`, `client_policy` the sender; `shed`, `over_limit`, `refused`, `truncated` the
+  server; `chunk_missing` nobody who says so; `unreadable` is stored and cannot be unpacked.
 
 ## The JSON way in
 
@@ -78,6 +83,12 @@ _LISTS = (
     (RUNS, "`GET /runs`", "`step.` before a filter of steps: one step of the run satisfies all of them."),
     (STEPS, "`GET /steps`, and `/metrics/…` for what they count", ""),
     (DECISIONS, "`GET /runs/{run_id}/steps/{step_id}/decisions`", ""),
+    (
+        ITEM_HISTORY,
+        "`GET /items/{item_id}`",
+        "A page may end early, even empty: one answer looks at 20,000 steps at most. See `completeness`.",
+    ),
+    (LOSSES, "`GET /losses`, `GET /losses/totals`", "A loss without a run has none of the run's fields."),
 )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
+from cli.logs import LogSettings
 from collector.settings import CollectorSettings
 from store.settings import StoreSettings, variables
 from xray_otel import settings as client
@@ -40,6 +41,7 @@ SERVER = (
         "Read by `xray up` and `xray collector`; its limits also by `xray api`.",
     ),
     (ApiSettings, "REST API", "Read by `xray up` and `xray api`."),
+    (LogSettings, "Logs", "Read by every server process."),
 )
 COMMANDS = """\
 ## Reading commands
@@ -49,6 +51,7 @@ COMMANDS = """\
 | variable | default | meaning |
 |---|---|---|
 | `XRAY_API_URL` | `http://127.0.0.1:8000` | Where the API answers; `--url` wins over it. |
+| `XRAY_API_KEY` | unset | API key with the scope `read`, where the API asks for one. |
 """
 
 

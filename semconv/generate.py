@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ CONSTANTS_PATH = ROOT / "xray_otel" / "semconv.py"
 DOCUMENT_PATH = ROOT / "docs" / "conventions.md"
 
 _OWN_PREFIX = "xray."
+_LINE = 110
 _FILES = ("identity.yaml", "run.yaml", "step.yaml", "evidence.yaml", "signals.yaml")
 
 
@@ -214,9 +215,12 @@ def _vocabularies(registry: Registry) -> Iterator[str]:
         ("CAPTURE_LEVELS", "xray.capture.level"),
     ):
         attribute = registry.attribute(key)
-        values = ", ".join(f'"{value}"' for value, _ in attribute.members)
-        yield f"{name}: Final = frozenset({{{values}}})"
-        yield f'"""Words of ``{key}``."""'
+        yield from _words(name, [value for value, _ in attribute.members], f"Words of ``{key}``.")
+    for key in ("xray.losses.causes", "xray.losses.what"):
+        annotations = registry.attribute(key).annotations
+        yield from _words(annotations["constant"], annotations["words"], f"Words of ``{key}``.")
+        if senders := annotations.get("senders"):
+            yield from _words(f"SENDER_{annotations['constant']}", senders, "Those that a sender may use.")
     yield from _mapping(
         "STEP_TYPE_ALIASES",
         registry.attribute("xray.step.type").annotations["aliases"],
@@ -227,6 +231,13 @@ def _vocabularies(registry: Registry) -> Iterator[str]:
         registry.attribute("xray.decisions.data").annotations["verdicts"],
         "Letters of the ``verdict`` column of a chunk of decisions, and the verdict.",
     )
+
+
+def _words(name: str, words: Iterable[str], brief: str) -> Iterator[str]:
+    values = ", ".join(f'"{word}"' for word in words)
+    line = f"{name}: Final = frozenset({{{values}}})"
+    yield from [line] if len(line) <= _LINE else [f"{name}: Final = frozenset(", f"    {{{values}}}", ")"]
+    yield f'"""{brief}"""'
 
 
 def _mapping(name: str, items: Mapping[str, str], brief: str) -> Iterator[str]:
@@ -294,10 +305,13 @@ def _attribute_notes(attribute: Attribute) -> Iterator[str]:
     if attribute.note:
         yield ""
         yield f"`{attribute.key}`: {attribute.note}"
-    if attribute.members:
+    if members := attribute.members or tuple(attribute.annotations.get("words", {}).items()):
         yield ""
-        words = "; ".join(f"`{value}` {brief.rstrip('.').lower()}" for value, brief in attribute.members)
+        words = "; ".join(f"`{value}` {brief.rstrip('.').lower()}" for value, brief in members)
         yield f"Words of `{attribute.key}`: {words}."
+    if "senders" in attribute.annotations:
+        yield ""
+        yield f"A sender may use {', '.join(f'`{word}`' for word in attribute.annotations['senders'])} only."
     if "aliases" in attribute.annotations:
         yield ""
         words = ", ".join(f"{alias} → {word}" for alias, word in attribute.annotations["aliases"].items())

@@ -4,15 +4,18 @@ The copies of several batches as one state per key: what a transaction brings in
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypeVar
 
+from store.copies import content_hash
 from store.faults import ROW_REFUSED, reason
 from store.ids import artifact_key, run_key_bytes
 from store.kinds import ArtifactState, ChunkState, chunk_state, day_of, merge_artifacts, merge_chunks
-from store.landing import Item, Source
+from store.lone import Lone, StepKey, item_of
+from store.losses import LossState, loss_state, merge_losses
 from store.merge import (
     RunState,
     StepState,
@@ -21,11 +24,21 @@ from store.merge import (
     merge_runs,
     merge_steps,
     run_state,
-    step_state,
     steps_say,
     wait_state,
 )
-from store.rows import Artifact, Batch, DecisionChunk, Refused, Row, RunCopy, RunHeartbeat, RunWait, StepCopy
+from store.rows import (
+    Artifact,
+    Batch,
+    DecisionChunk,
+    Loss,
+    Refused,
+    RunCopy,
+    RunHeartbeat,
+    RunWait,
+    StepCopy,
+)
+from store.statements import Item, Source
 
 State = TypeVar("State")
 
@@ -49,13 +62,18 @@ class Work:
     """
 
     runs: dict[str, RunWork] = field(default_factory=dict)
-    steps: dict[tuple[Any, ...], Item[StepState]] = field(default_factory=dict)
+    steps: dict[StepKey, Lone | Item[StepState]] = field(default_factory=dict)
     decisions: dict[tuple[Any, ...], Item[ChunkState]] = field(default_factory=dict)
     artifacts: dict[tuple[Any, ...], Item[ArtifactState]] = field(default_factory=dict)
     blobs: dict[tuple[Any, ...], Item[ArtifactState]] = field(default_factory=dict)
+    losses: dict[tuple[Any, ...], Item[LossState]] = field(default_factory=dict)
+    sender_losses: dict[tuple[Any, ...], Item[LossState]] = field(default_factory=dict)
+    """Losses that belong to no run, by their whole key."""
     refused: list[tuple[int, Refused]] = field(default_factory=list)
     """(batch, refusal) of copies that cannot even be put into a canonical form."""
     days: set[date] = field(default_factory=set)
+    marks: list[int | None] = field(default_factory=list)
+    """A number for each batch that holds steps or decisions, the same for one that is sent again."""
 
 
 def assemble(batches: Sequence[Batch]) -> Work:
@@ -67,18 +85,28 @@ def assemble(batches: Sequence[Batch]) -> Work:
         _runs(work, number, batch.runs, run_state, received_us)
         _runs(work, number, batch.waits, wait_state, received_us)
         _runs(work, number, batch.heartbeats, heartbeat_state, received_us)
-        _steps(work, number, batch.steps, received_us)
-        _decisions(work, number, batch.decisions, received_us)
+        hashes = _steps(work, number, batch.steps, received_us)
+        hashes += _decisions(work, number, batch.decisions, received_us)
+        work.marks.append(hash(tuple(hashes)) if hashes else None)
         _artifacts(work, number, batch.artifacts, received_us)
+        _losses(work, number, batch.losses, received_us)
     return work
 
 
-def _run(work: Work, number: int, run_id: str, received_us: int) -> RunWork:
-    run = work.runs.get(run_id)
+def _run(work: Work, number: int, state: RunState) -> RunWork:
+    """The run of this state, which is merged into what is known of it."""
+    run = work.runs.get(state.run_id)
     if run is None:
-        run = RunWork(run_key_bytes(run_id), bare_run(run_id, received_us), first_batch=number)
-        work.runs[run_id] = run
+        run = work.runs[state.run_id] = RunWork(run_key_bytes(state.run_id), state, first_batch=number)
+    else:
+        run.state = merge_runs(run.state, state)
     return run
+
+
+def _owner(work: Work, number: int, run_id: str, received_us: int) -> RunWork:
+    """The run of a piece of evidence, which says nothing about it but that it is there."""
+    run = work.runs.get(run_id)
+    return _run(work, number, bare_run(run_id, received_us)) if run is None else run
 
 
 def _runs(
@@ -92,49 +120,83 @@ def _runs(
         try:
             state = state_of(copy, received_us)
         except ROW_REFUSED as error:
-            _refuse(work, number, copy, error)
+            _refuse(work, number, copy, error, received_us)
             continue
-        run = _run(work, number, copy.run_id, received_us)
-        run.state = merge_runs(run.state, state)
-        run.sources.append(Source(number, copy))
+        _run(work, number, state).sources.append(Source(number, copy))
 
 
-def _steps(work: Work, number: int, copies: Sequence[StepCopy], received_us: int) -> None:
-    by_run: dict[str, list[StepCopy]] = {}
+def _steps(work: Work, number: int, copies: Sequence[StepCopy], received_us: int) -> list[int]:
+    """Note the copies and return their hashes."""
+    hashes = []
+    by_run: defaultdict[str, list[StepCopy]] = defaultdict(list)
     for copy in copies:
-        try:
-            state = step_state(copy, received_us)
-        except ROW_REFUSED as error:
-            _refuse(work, number, copy, error)
-            continue
-        by_run.setdefault(copy.run_id, []).append(copy)
-        key = (_run(work, number, copy.run_id, received_us).key, copy.step_id, copy.attempt_key)
-        _add(work.steps, key, state, Source(number, copy), merge_steps)
+        by_run[copy.run_id].append(copy)
+    steps = work.steps
     for run_id, of_run in by_run.items():
-        run = work.runs[run_id]
-        run.state = merge_runs(run.state, steps_say(run_id, of_run, received_us))
+        run_key = _run(work, number, steps_say(run_id, of_run, received_us)).key
+        for copy in of_run:
+            hashed = copy.sent_hash
+            if hashed is None:
+                try:
+                    hashed = content_hash(copy)
+                except ROW_REFUSED as error:
+                    _refuse(work, number, copy, error, received_us)
+                    continue
+            hashes.append(hashed)
+            key = (run_key, copy.step_id, copy.attempt_key)
+            lone = (number, copy, received_us, hashed)
+            if copy.terminal and key not in steps:  # nearly every step
+                steps[key] = lone
+            else:
+                steps[key] = _merged(steps.get(key), key, lone)
+    return hashes
 
 
-def _decisions(work: Work, number: int, chunks: Sequence[DecisionChunk], received_us: int) -> None:
+def _merged(known: Lone | Item[StepState] | None, key: StepKey, lone: Lone) -> Item[StepState]:
+    item = item_of(key, lone)
+    if known is None:
+        return item
+    if not isinstance(known, Item):
+        known = item_of(key, known)
+    known.sources.extend(item.sources)
+    return known._replace(state=merge_steps(known.state, item.state))
+
+
+def _decisions(work: Work, number: int, chunks: Sequence[DecisionChunk], received_us: int) -> list[int]:
+    """Note the chunks and return their hashes."""
+    hashes = []
     for chunk in chunks:
         try:
             state = chunk_state(chunk, received_us)
         except ROW_REFUSED as error:
-            _refuse(work, number, chunk, error)
+            _refuse(work, number, chunk, error, received_us)
             continue
-        run = _run(work, number, chunk.run_id, received_us)
+        run = _owner(work, number, chunk.run_id, received_us)
         key = (run.key, chunk.step_id, chunk.attempt_key, chunk.chunk_index)
+        hashes.append(state.order[1])
         _add(work.decisions, key, state, Source(number, chunk), merge_chunks)
+    return hashes
 
 
 def _artifacts(work: Work, number: int, artifacts: Sequence[Artifact], received_us: int) -> None:
     for artifact in artifacts:
-        run = _run(work, number, artifact.run_id, received_us)
+        run = _owner(work, number, artifact.run_id, received_us)
         source = Source(number, artifact)
         state = ArtifactState(1, received_us, artifact)
         _add(work.artifacts, (run.key, artifact_key(artifact).bytes), state, source, merge_artifacts)
         if artifact.data is not None:
             _add(work.blobs, (run.key, artifact.sha256), state, source, merge_artifacts)
+
+
+def _losses(work: Work, number: int, losses: Sequence[Loss], received_us: int) -> None:
+    for loss in losses:
+        source, state = Source(number, loss), loss_state(loss, received_us)
+        if loss.run_id is None:
+            key: tuple[Any, ...] = (loss.subject, loss.cause, loss.what)
+            _add(work.sender_losses, key, state, source, merge_losses)
+        else:
+            run = _owner(work, number, loss.run_id, received_us)
+            _add(work.losses, (run.key, loss.cause, loss.what, loss.subject), state, source, merge_losses)
 
 
 def _add(
@@ -152,5 +214,13 @@ def _add(
         items[key] = item._replace(state=merge(item.state, state))
 
 
-def _refuse(work: Work, number: int, copy: Row, error: Exception) -> None:
+def _refuse(
+    work: Work,
+    number: int,
+    copy: RunCopy | RunWait | RunHeartbeat | StepCopy | DecisionChunk,
+    error: Exception,
+    received_us: int,
+) -> None:
+    # The run is there all the same: it is where the ledger says what was refused.
+    _owner(work, number, copy.run_id, received_us)
     work.refused.append((number, Refused(copy, reason(error))))

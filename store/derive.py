@@ -8,12 +8,18 @@ names what it found wrong as a flag.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from store.copies import flag_key
 from store.rows import Flag, StepCopy
 
 _NARROWING = frozenset({"filter", "rank", "select"})
 """Step types that cannot let out more than came in; a search or llm step may expand."""
+
+_MEASURED = frozenset({"rank", "llm"})
+"""Step types that owe more than counts."""
+_VERDICTS = slice(StepCopy._fields.index("kept"), StepCopy._fields.index("merged") + 1)
+"""The counts by verdict, which stand together in a copy."""
 
 _TIME_CODES = frozenset({"time_missing", "time_out_of_range"})
 
@@ -41,17 +47,19 @@ def duration_ms(started_us: int | None, ended_us: int | None) -> float | None:
 
 def step_flags(step: StepCopy, out: int | None) -> list[Flag]:
     """What is wrong with the counts and measures of a step that has ended."""
-    flags = [Flag("missing_metric", field) for field in _missing_metrics(step, out)]
-    if (
-        step.step_type in _NARROWING
-        and step.candidates_in is not None
-        and out is not None
-        and out > step.candidates_in
-    ):
-        flags.append(Flag("out_exceeds_in", "candidates_out", out))
-    judged = _judged(step)
-    if judged is not None:
-        flags.append(Flag("counts_disagree", "candidates_in", judged))
+    step_type, in_ = step.step_type, step.candidates_in
+    flags = []
+    if in_ is None or out is None or step_type in _MEASURED:
+        flags += [Flag("missing_metric", field) for field in _missing_metrics(step, out)]
+    if in_ is not None:
+        if out is not None and out > in_ and step_type in _NARROWING:
+            flags.append(Flag("out_exceeds_in", "candidates_out", out))
+        counts: Any = step[_VERDICTS]
+        judged = sum(filter(None, counts))
+        # Too many is always a contradiction. Too few is one only when both sides were counted: a
+        # sender that counts the kept alone says nothing about the rest.
+        if judged > in_ or (judged < in_ and _counts_both(step)):
+            flags.append(Flag("counts_disagree", "candidates_in", judged))
     return flags
 
 
@@ -93,22 +101,11 @@ def _missing_metrics(step: StepCopy, out: int | None) -> Iterable[str]:
         yield "model"
 
 
-def _judged(step: StepCopy) -> int | None:
-    """
-    The sum of the verdict counts when it contradicts the number that came in, else None.
-
-    Too many is always a contradiction. Too few is one only when both sides were counted: a
-    sender that counts the kept alone says nothing about the rest.
-    """
-    if step.candidates_in is None:
-        return None
+def _counts_both(step: StepCopy) -> bool:
+    """Whether the step counted some that go on and some that stay."""
     going_on = _sum(step.kept, step.selected, step.scored)
     staying = _sum(step.eliminated, step.not_selected, step.deferred, step.merged)
-    total = (going_on or 0) + (staying or 0)
-    both = going_on is not None and staying is not None
-    if total > step.candidates_in or (both and total < step.candidates_in):
-        return total
-    return None
+    return going_on is not None and staying is not None
 
 
 def _sum(*counts: int | None) -> int | None:

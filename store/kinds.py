@@ -13,7 +13,6 @@ from psycopg import sql
 
 from store import schema
 from store.copies import to_json
-from store.landing import Item, Statements
 from store.merge import (
     Order,
     Ranked,
@@ -32,6 +31,7 @@ from store.merge import (
 from store.records import ArtifactRow, BlobRow, DecisionRow, RunRow, StepRow
 from store.render import recover_run, recover_step, render_run, render_step
 from store.rows import Artifact, DecisionChunk, Row, RunCopy, RunHeartbeat, RunWait, StepCopy
+from store.statements import Item, Statements
 
 
 class ChunkState(NamedTuple):
@@ -79,7 +79,8 @@ class Runs:
 
     def row(self, item: Item[RunState]) -> RunRow:
         known = self.met.get(item.state.run_id)
-        return render_run(item.state, known[0] if known else day_of(item.state.received_us))
+        day = known[0] if known else day_of(item.state.received_us)
+        return render_run(item.state, item.key[0], day)
 
     def settled(self, _peeked: Sequence[Any], _item: Item[RunState]) -> bool:
         return False
@@ -89,7 +90,7 @@ class Runs:
         before = recover_run(row)
         after = merge_runs(before, item.state)
         self.met[row.run_id] = (row.run_day, after)
-        return None if _same_run(row, render_run(after, row.run_day)) else after
+        return None if _same_run(row, render_run(after, row.run_key, row.run_day)) else after
 
     def parts(self, item: Item[RunState]) -> list[Item[RunState]]:
         state = item.state
@@ -104,6 +105,11 @@ class Runs:
         return [*parts, item._replace(state=steps_said, sources=[])]
 
 
+def _lone_hash(item: Item[StepState]) -> int | None:
+    terminal, start = item.state.terminal, item.state.start
+    return terminal.order[2] if terminal is not None and start is None else None
+
+
 class Steps:
     """``steps``."""
 
@@ -114,6 +120,7 @@ class Steps:
             " CASE WHEN 'span_id' = ANY (t.filled) THEN NULL ELSE t.span_id END,"
             " (t.start_copy->>'content_hash')::int8, (t.start_copy->'copy'->>'start_sent_ns')::int8"
         ),
+        hash_of=_lone_hash,
     )
     optimistic = True
 
@@ -128,7 +135,9 @@ class Steps:
 
     def combine(self, stored: Sequence[Any], item: Item[StepState]) -> StepState | None:
         row = StepRow(*stored)
-        before = recover_step(row, item.sources[0].copy.run_id)
+        copy = item.sources[0].copy
+        assert isinstance(copy, StepCopy)  # nothing else is a source of a step
+        before = recover_step(row, copy.run_id)
         after = merge_steps(before, item.state)
         return None if _orders(before) == _orders(after) else after
 
@@ -144,7 +153,11 @@ class Decisions:
     """``decisions``."""
 
     # Not the data: which of two copies stays is decided by the hash.
-    statements = Statements(schema.decisions, peek=sql.SQL("t.data IS NULL, t.content_hash"))
+    statements = Statements(
+        schema.decisions,
+        peek=sql.SQL("t.data IS NULL, t.content_hash"),
+        hash_of=lambda item: item.state.order[1],
+    )
     optimistic = True
 
     def row(self, item: Item[ChunkState]) -> DecisionRow:
@@ -159,6 +172,7 @@ class Decisions:
             chunk.chunk_total,
             chunk.item_count,
             chunk.data,
+            chunk.item_filter,
             chunk.error,
             hashed,
             deliveries,
@@ -172,7 +186,11 @@ class Decisions:
         row = DecisionRow(*stored)
         order = (row.data is None, row.content_hash)
         chunk = item.state.chunk._replace(
-            chunk_total=row.chunk_total, item_count=row.item_count, data=row.data, error=row.error
+            chunk_total=row.chunk_total,
+            item_count=row.item_count,
+            data=row.data,
+            item_filter=row.item_filter,
+            error=row.error,
         )
         return merge_chunks(ChunkState(row.deliveries, row.received_at, order, chunk), item.state)
 

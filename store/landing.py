@@ -11,20 +11,22 @@ and to Postgres the same work as an update that touches an indexed column.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
-from uuid import UUID
+from operator import itemgetter
+from typing import Any, Generic, Protocol, TypeVar
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Table
 
 from store.faults import CONFLICT, RACE_LOST, ROW_REFUSED, reason
-from store.rows import Row
-from store.wire import CopyForm
+from store.statements import Item, Statements
+from store.wire import Column
 
 State = TypeVar("State")
+Value = TypeVar("Value")
 
 _MAX_ROUNDS = 8
 """Rounds of looking and copying before the transaction starts over: each lost round means that
@@ -34,35 +36,10 @@ another writer committed one of our keys in between, or replaced a row we waited
 _MAX_PARTS = 64
 """Copies of one key that are tried one by one, at two statements each; more are refused together."""
 
-_ARRAYS = {
-    "run_key": sql.SQL("uuid[]"),
-    "artifact_key": sql.SQL("uuid[]"),
-    "run_day": sql.SQL("date[]"),
-    "chunk_index": sql.SQL("int4[]"),
-    "sha256": sql.SQL("bytea[]"),
-}
-"""Array types of the key columns that are not text."""
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_INT4 = 1 << 31
 
-_COUNT = sql.SQL("deliveries = t.deliveries + k.deliveries")
-
-
-class Source(NamedTuple):
-    """A copy as it came in, and in which of the batches."""
-
-    batch: int
-    copy: Row
-
-
-class Item(NamedTuple, Generic[State]):
-    """One key's state on its way into a table."""
-
-    key: tuple[Any, ...]
-    """In the order of the kind's key columns; the run key as 16 bytes."""
-    state: State
-    sources: list[Source]
-    """The copies that the state was made of."""
-    whole: bool = True
-    """False for a part of an item that was refused as a whole."""
+_key = itemgetter(Item._fields.index("key"))
 
 
 class Kind(Protocol[State]):
@@ -101,82 +78,75 @@ class Landed(Generic[State]):
     refused: list[tuple[Item[State], str]] = field(default_factory=list)
     """Items as small as they could be taken apart, with the reason."""
 
-
-class Statements:
-    """The statements on one table, by its key columns; ``t`` is the table, ``k`` the keys asked for."""
-
-    def __init__(self, table: Table, peek: sql.SQL | None = None, touch: sql.SQL | None = _COUNT) -> None:
-        """
-        peek: what to read of stored rows, beside their key, to see that most stay as they are
-        (a batch that is sent again); None = read them whole at once.
-        touch: what to set in rows that stay as they are, None for nothing.
-        """
-        keys = [column.name for column in table.primary_key]
-        types = [_ARRAYS.get(key, sql.SQL("text[]")) for key in keys]
-        self._uuids = frozenset(index for index, type_ in enumerate(types) if type_ == sql.SQL("uuid[]"))
-        comma = sql.SQL(", ")
-        parts = {
-            "table": sql.Identifier(table.name),
-            "keys": comma.join(map(sql.Identifier, keys)),
-            "stored_keys": comma.join(sql.Identifier("t", key) for key in keys),
-            "arrays": comma.join(sql.SQL("%s::{}").format(type_) for type_ in types),
-            "same": sql.SQL(" AND ").join(
-                sql.SQL("{} = {}").format(sql.Identifier("t", key), sql.Identifier("k", key)) for key in keys
-            ),
-            "touch": touch or sql.SQL(""),
-        }
-        self.copy = CopyForm(table)
-        read = sql.SQL(
-            "SELECT {wanted} FROM {table} t JOIN unnest({arrays}) AS k ({keys}) ON {same}"
-            " ORDER BY {stored_keys} FOR UPDATE OF t"
-        )
-        everything = comma.join(sql.Identifier("t", column.name) for column in table.columns)
-        self.read = read.format(wanted=everything, **parts)
-        self.peek = (
-            None
-            if peek is None
-            else read.format(wanted=sql.SQL("{}, {}").format(parts["stored_keys"], peek), **parts)
-        )
-        self.delete = sql.SQL(
-            "DELETE FROM {table} t USING unnest({arrays}) AS k ({keys}) WHERE {same}"
-        ).format(**parts)
-        self.touch = touch and sql.SQL(
-            "UPDATE {table} t SET {touch} FROM unnest({arrays}, %s::int4[], %s::int8[])"
-            " AS k ({keys}, deliveries, received_us) WHERE {same}"
-        ).format(**parts)
-
-    def key_arrays(self, items: Sequence[Item[Any]]) -> list[list[Any]]:
-        """The items' keys as one array per key column."""
-        return [
-            [UUID(bytes=value) for value in column] if index in self._uuids else list(column)
-            for index, column in enumerate(zip(*(item.key for item in items), strict=True))
-        ]
+    def add(self, other: Landed[State]) -> None:
+        """What became of further items."""
+        self.created += other.created
+        self.refused += other.refused
 
 
-def land(cursor: psycopg.Cursor[Any], kind: Kind[State], items: Sequence[Item[State]]) -> Landed[State]:
+def by_column(rows: Iterable[Sequence[Any]]) -> list[Column]:
+    """Rows, at least one, as columns."""
+    return list(zip(*rows, strict=True))
+
+
+def by_batch(values: Iterable[Value], batch_of: Callable[[Value], int]) -> list[list[Value]]:
+    """The values of each batch, in the order in which they were given."""
+    found: defaultdict[int, list[Value]] = defaultdict(list)
+    for value in values:
+        found[batch_of(value)].append(value)
+    return list(found.values())
+
+
+def land(
+    cursor: psycopg.Cursor[Any], kind: Kind[State], items: Sequence[Item[State]], *, again: bool = False
+) -> Landed[State]:
     """
     Bring the items, of distinct keys, into their table within the open transaction.
 
     Rows are taken in the order of their keys, by every writer: so two of them wait for each
     other instead of blocking each other for good.
+
+    again: whether most of the keys are likely to be taken, so that copying first is vain.
     """
     landed: Landed[State] = Landed()
     pending = sorted(items, key=_key)
-    look_first = not kind.optimistic
+    if pending and kind.optimistic and not again:
+        pending = _insert(cursor, kind, pending, landed)
+        batches = by_batch(pending, _batch_of)
+        if len(batches) > 1:
+            # One of them was sent twice, most likely: the others go in as they are.
+            for batch in batches:
+                landed.add(land(cursor, kind, batch))
+            return landed
+    elif again:
+        pending = _count_same(cursor, kind, pending)
     for _ in range(_MAX_ROUNDS):
         if not pending:
             return landed
-        if look_first:
-            pending = _meet_stored(cursor, kind, pending, landed)
+        pending = _meet_stored(cursor, kind, pending, landed)
         pending = _insert(cursor, kind, pending, landed)
-        look_first = True
     if pending:
         raise RACE_LOST[0](f"{len(pending)} keys were taken by other writers {_MAX_ROUNDS} times in a row")
     return landed
 
 
-def _key(item: Item[Any]) -> tuple[Any, ...]:
-    return item.key
+def _batch_of(item: Item[Any]) -> int:
+    return item.sources[0].batch if item.sources else 0
+
+
+def _count_same(
+    cursor: psycopg.Cursor[Any], kind: Kind[State], items: list[Item[State]]
+) -> list[Item[State]]:
+    """Count the items that are stored with the same content; return the others."""
+    statements = kind.statements
+    asked = [item for item in items if statements.hash_of(item) is not None and _can_be_asked_for(item.key)]
+    if not asked:
+        return items
+    cursor.execute(statements.touch_same, statements.same_arrays(asked), binary=True)
+    if cursor.rowcount == len(items):
+        return []
+    counted = set(cursor)
+    return [item for item in items if item.key not in counted]
 
 
 def _meet_stored(
@@ -203,9 +173,7 @@ def _meet_stored(
         else:
             changed.append((item, item._replace(state=state)))
     if same and statements.touch:
-        deliveries = [getattr(item.state, "deliveries", 0) for item in same]
-        received = [getattr(item.state, "last_received_us", 0) for item in same]
-        cursor.execute(statements.touch, [*statements.key_arrays(same), deliveries, received])
+        cursor.execute(statements.touch, statements.touch_arrays(same))
     if changed:
         _replace(cursor, kind, changed, landed)
     return sorted(free, key=_key)
@@ -215,11 +183,20 @@ def _read(
     cursor: psycopg.Cursor[Any], statements: Statements, query: sql.Composed, items: Sequence[Item[Any]]
 ) -> dict[tuple[Any, ...], Sequence[Any]]:
     """The stored rows of the items by key, locked until the transaction ends."""
+    items = [item for item in items if _can_be_asked_for(item.key)]
     if not items:
         return {}
     arrays = statements.key_arrays(items)
     cursor.execute(query, arrays, binary=True)
     return {tuple(record[: len(arrays)]): record for record in cursor}
+
+
+def _can_be_asked_for(key: tuple[Any, ...]) -> bool:
+    """Whether the database has a form for the key; it holds no row of one that it has none for."""
+    return not any(
+        _UNSTORABLE.search(part) if type(part) is str else type(part) is int and not -_INT4 <= part < _INT4
+        for part in key
+    )
 
 
 def _insert(
@@ -230,7 +207,7 @@ def _insert(
         return []
     try:
         with cursor.connection.transaction():
-            kind.statements.copy.send(cursor, map(kind.row, items))
+            kind.statements.copy.send(cursor, by_column(map(kind.row, items)))
     except CONFLICT:
         return items
     except ROW_REFUSED as error:
@@ -265,9 +242,7 @@ def _retry_in_parts(
         landed.refused.append((item, reason(error)))
         return
     for part in parts:
-        taken = land(cursor, kind, [part._replace(whole=False)])
-        landed.created += taken.created
-        landed.refused += taken.refused
+        landed.add(land(cursor, kind, [part._replace(whole=False)]))
 
 
 def _replace(
@@ -282,7 +257,7 @@ def _replace(
     try:
         with cursor.connection.transaction():
             cursor.execute(statements.delete, statements.key_arrays(merged))
-            statements.copy.send(cursor, map(kind.row, merged))
+            statements.copy.send(cursor, by_column(map(kind.row, merged)))
     except ROW_REFUSED as error:
         if len(changes) > 1:
             middle = len(changes) // 2

@@ -13,6 +13,8 @@ rewrite history. A run's is the one that ended *last*: a resumed run is not left
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from store.copies import content_hash, flag_key
@@ -129,28 +131,24 @@ def heartbeat_state(heartbeat: RunHeartbeat, received_us: int) -> RunState:
 
 def steps_say(run_id: str, copies: Sequence[StepCopy], received_us: int) -> RunState:
     """What these step copies of one run, at least one, say about the run."""
-    first = min(map(_stub_place, copies))
-    stub = min(
-        _stub(first, words) for words in {_words(copy) for copy in copies if _stub_place(copy) == first}
-    )
+    started = [copy.start_ns for copy in copies if copy.start_ns is not None]
     trace_ids = {copy.trace_id for copy in copies if copy.trace_id}
+    flags = [flag for copy in copies if copy.run_flags for flag in copy.run_flags]
     return RunState(
         run_id,
         0,
         received_us,
         received_us,
-        first_step_us=microseconds(
-            min((copy.start_ns for copy in copies if copy.start_ns is not None), default=None)
-        ),
-        stub=stub,
+        first_step_us=min(started) // 1000 if started else None,
+        stub=_first_stub(copies),
         trace_ids=tuple(sorted(trace_ids)[:MAX_TRACE_IDS]),
-        flags=flag_union(flag for copy in copies for flag in copy.run_flags),
+        flags=flag_union(flags) if flags else (),
     )
 
 
-def step_state(copy: StepCopy, received_us: int) -> StepState:
-    """What one step copy says."""
-    ranked = rank(copy, received_us)
+def step_state(copy: StepCopy, received_us: int, hashed: int | None = None) -> StepState:
+    """What one step copy says; hashed: as for ``rank``."""
+    ranked = rank(copy, received_us, hashed)
     if copy.terminal:
         return StepState(1, received_us, terminal=ranked)
     return StepState(1, received_us, start=ranked)
@@ -160,7 +158,7 @@ def rank(copy: Copy, received_us: int, hashed: int | None = None) -> Ranked[Copy
     """
     A copy with its place among the copies of its kind.
 
-    hashed: the content hash as it was first taken, for a copy that comes from the database:
+    hashed: its hash where it was taken before. A copy that comes from the database needs it:
     columns do not keep every spelling of a number, so it must not be taken again.
     """
     if hashed is None:
@@ -195,8 +193,8 @@ def merge_runs(one: RunState, other: RunState) -> RunState:
         start=_pick(one.start, other.start, min),
         run_started_us=_smaller(one.run_started_us, other.run_started_us),
         first_step_us=_smaller(one.first_step_us, other.first_step_us),
-        wait=max(filter(None, (one.wait, other.wait)), default=None),
-        stub=min(filter(None, (one.stub, other.stub)), default=None, key=lambda stub: stub.order),
+        wait=max(one.wait, other.wait) if one.wait and other.wait else one.wait or other.wait,
+        stub=_first_said(one.stub, other.stub),
         trace_ids=_smallest_ids(one.trace_ids, other.trace_ids),
         flags=one.flags if one.flags == other.flags == () else flag_union((*one.flags, *other.flags)),
     )
@@ -236,16 +234,20 @@ def flag_union(flags: Iterable[Flag]) -> tuple[Flag, ...]:
     return tuple(by_key[key] for key in sorted(by_key)[:MAX_RUN_FLAGS])
 
 
-def _words(copy: StepCopy) -> tuple[str | None, str | None, str | None, str | None]:
-    return copy.pipeline, copy.pipeline_version, copy.service_name, copy.environment
+_words = attrgetter("pipeline", "pipeline_version", "service_name", "environment")
 
 
-def _stub_place(copy: StepCopy) -> tuple[int, int]:
-    return int(copy.pipeline is None), _or(copy.start_sent_ns, _LATEST)
+@lru_cache(maxsize=4096)
+def _words_hash(*words: str | None) -> int:
+    return content_hash(words)  # a sender says the same four with every step
 
 
-def _stub(place: tuple[int, int], words: tuple[str | None, str | None, str | None, str | None]) -> Stub:
-    return Stub((*place, content_hash(words)), *words)
+def _first_stub(copies: Sequence[StepCopy]) -> Stub:
+    named = [copy for copy in copies if copy.pipeline is not None]
+    starts = [_or(copy.start_sent_ns, _LATEST) for copy in named or copies]
+    first = min(starts)
+    words = {_words(copy) for copy, start in zip(named or copies, starts, strict=True) if start == first}
+    return min(Stub((0 if named else 1, first, _words_hash(*each)), *each) for each in words)
 
 
 def _pick(
@@ -259,8 +261,14 @@ def _pick(
     return winner
 
 
+def _first_said(one: Stub | None, other: Stub | None) -> Stub | None:
+    if one is None or other is None:
+        return one or other
+    return one if one.order <= other.order else other
+
+
 def _smallest_ids(one: tuple[bytes, ...], other: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    return one if one == other else tuple(sorted({*one, *other})[:MAX_TRACE_IDS])
+    return one if one == other or not other else tuple(sorted({*one, *other})[:MAX_TRACE_IDS])
 
 
 def _smaller(one: int | None, other: int | None) -> int | None:

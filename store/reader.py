@@ -14,14 +14,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from store.engine import read_engine
 from store.errors import Unavailable
-from store.queries import artifacts, baseline, decisions, journey, metrics, runs, steps
+from store.queries import artifacts, baseline, decisions, items, journey, losses, metrics, runs, steps
 from store.queries.cursor import Cursors
 from store.queries.errors import QueryTimeout
 from store.queries.filters import Filters, PageRequest
 from store.queries.types import (
     ArtifactContent,
     DecisionPage,
+    ItemHistory,
     Journey,
+    LossRecord,
+    LossTotal,
     Page,
     ReasonMetrics,
     RunDetail,
@@ -149,6 +152,13 @@ class Reader:
             run = self._run(connection, run_id)
             return {} if run is None else journey.item_journeys(connection, run, item_ids)
 
+    def item_history(
+        self, item_id: str, filters: Filters = _EVERYTHING, page: PageRequest = _FIRST_PAGE
+    ) -> ItemHistory:
+        """What steps of all runs decided about an item, newest first (``store.queries.items``)."""
+        with self._connection() as connection:
+            return items.item_history(connection, self._cursors(connection), item_id, filters, page)
+
     def step_metrics(
         self,
         filters: Filters = _EVERYTHING,
@@ -168,6 +178,16 @@ class Reader:
         """How often each reason was given (``store.queries.metrics``)."""
         with self._connection() as connection:
             return metrics.reason_metrics(connection, self._cursors(connection), filters, grouping, page)
+
+    def losses(self, filters: Filters = _EVERYTHING, page: PageRequest = _FIRST_PAGE) -> Page[LossRecord]:
+        """What was recorded and is not stored, the latest first (``store.queries.losses``)."""
+        with self._connection() as connection:
+            return losses.list_losses(connection, self._cursors(connection), filters, page)
+
+    def loss_totals(self, filters: Filters = _EVERYTHING) -> Sequence[LossTotal]:
+        """How much was lost by cause and kind."""
+        with self._connection() as connection:
+            return losses.loss_totals(connection, filters)
 
     def artifact(self, artifact_id: str) -> ArtifactContent | None:
         """An artifact with its bytes."""

@@ -142,6 +142,7 @@ class DecisionRow(NamedTuple):
     chunk_total: int | None
     item_count: int
     data: bytes | None
+    item_filter: bytes | None
     error: str | None
     content_hash: int
     deliveries: int
@@ -162,6 +163,34 @@ class ArtifactRow(NamedTuple):
     sha256: bytes
     url: str | None
     name: str | None
+    deliveries: int
+    received_at: int
+
+
+class LossRow(NamedTuple):
+    """A row of ``losses``."""
+
+    run_key: bytes
+    cause: str
+    what: str
+    subject: str
+    run_day: date
+    lost: int
+    step_id: str | None
+    attempt_key: str | None
+    deliveries: int
+    received_at: int
+
+
+class SenderLossRow(NamedTuple):
+    """A row of ``sender_losses``."""
+
+    report_id: str
+    cause: str
+    what: str
+    lost: int
+    pipeline: str | None
+    service_name: str | None
     deliveries: int
     received_at: int
 

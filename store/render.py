@@ -15,7 +15,6 @@ from typing import Any
 
 from store.copies import decode_run, decode_step, encode
 from store.derive import candidates_out, drop_ratio, duration_ms, flag_objects, step_flags, time_flags
-from store.ids import run_key_bytes
 from store.merge import NO_UNTIL, Ranked, RunState, StepState, Stub, microseconds, rank
 from store.records import RunRow, StepRow
 from store.rows import Flag, RunCopy, StepCopy
@@ -159,7 +158,7 @@ def recover_step(row: StepRow, run_id: str) -> StepState:
     )
 
 
-def render_run(state: RunState, run_day: date) -> RunRow:
+def render_run(state: RunState, run_key: bytes, run_day: date) -> RunRow:
     """The row of a run."""
     run, filled = _effective_run(state)
     terminal = state.terminal
@@ -177,7 +176,7 @@ def render_run(state: RunState, run_day: date) -> RunRow:
     if terminal is not None and ended_us is None:
         receipt_filled.append("ended_at")
     return RunRow(
-        run_key_bytes(state.run_id),
+        run_key,
         state.run_id,
         run_day,
         run.pipeline,
@@ -205,7 +204,7 @@ def render_run(state: RunState, run_day: date) -> RunRow:
         wait_at,
         None if state.wait is None or state.wait[1] == NO_UNTIL else state.wait[1],
         state.trace_ids or None,
-        flag_objects(flags),
+        flag_objects(flags) if flags else None,
         None if terminal is None else terminal.copy.span_id,
         None if terminal is None else terminal.copy.end_sent_ns,
         None if terminal is None else terminal.order[2],
@@ -213,7 +212,7 @@ def render_run(state: RunState, run_day: date) -> RunRow:
         filled or None,
         receipt_filled or None,
         [list(flag) for flag in state.flags] or None,
-        None if state.stub is None else {**state.stub._asdict(), "order": list(state.stub.order)},
+        _stub_object(state.stub),
         state.deliveries,
         state.received_us,
         state.last_received_us,
@@ -291,10 +290,16 @@ def _effective_run(state: RunState) -> tuple[RunCopy, list[str]]:
             value = getattr(source, name)
             if value is not None and getattr(own, name) is None and name not in fillers:
                 fillers[name] = value
+    if not fillers:
+        return own, []
     # The span id belongs to the order of the terminal copy and is nobody else's to fill.
     for name in ("span_id", "end_ns"):
         fillers.pop(name, None)
     return own._replace(**fillers), [_column(name) for name in fillers]
+
+
+def _stub_object(stub: Stub | None) -> dict[str, Any] | None:
+    return None if stub is None else dict(zip(Stub._fields, stub, strict=True))
 
 
 def _column(field: str) -> str:

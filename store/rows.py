@@ -185,6 +185,8 @@ class DecisionChunk(NamedTuple):
     """Packed columns; None when the payload could not be read (the step is flagged)."""
     error: str | None = None
     """Why the payload could not be read, in words for the step's flag."""
+    item_filter: bytes | None = None
+    """Which items ``data`` names (``store/item_filter.py``); None: it is opened to find out."""
 
 
 class Artifact(NamedTuple):
@@ -207,20 +209,25 @@ class Loss(NamedTuple):
     """
     Something that was recorded and is not stored: one entry of the loss ledger.
 
-    Key: (run_id, cause, what, subject). An entry that comes again says the same and counts once.
+    Key: (run_id, cause, what, subject). An entry that comes again says the same and counts once; of
+    two that differ the larger number stays. Made of a row by ``store.losses.loss_of``.
     """
 
-    run_id: str
+    run_id: str | None
+    """None when the sender could not tell: a queue that overflowed kept no names."""
     cause: str
-    """A word of ``semconv.LOSS_CAUSES``: client_queue, client_policy, shed, over_limit, refused, truncated."""
+    """A word of ``semconv.LOSS_CAUSES``, but chunk_missing, which is only ever found when reading."""
     what: str
     """What was lost: runs, steps, decisions (counted in candidates), artifacts or texts."""
     subject: str
-    """Tells losses of one run apart: step id, attempt key and chunk, or the id of a sender's report."""
-    count: int
+    """What of the run it was (``store/losses.py``), or the id of a sender's report, which has no slash."""
+    lost: int
+    """How many."""
     step_id: str | None = None
     attempt_key: str | None = None
-    trace_id: bytes | None = None
+    pipeline: str | None = None
+    """Of the sender; kept when ``run_id`` is None, as is ``service_name``."""
+    service_name: str | None = None
 
 
 Row = RunCopy | RunWait | RunHeartbeat | StepCopy | DecisionChunk | Artifact | Loss

@@ -247,6 +247,11 @@ decisions = Table(
     Column("chunk_total", Integer, comment="as sent with this chunk"),
     Column("item_count", Integer, nullable=False),
     Column("data", LargeBinary, comment="packed columns (store/decisions.py); null = could not be read"),
+    Column(
+        "item_filter",
+        LargeBinary,
+        comment="which items data names (store/item_filter.py); null = open it to know",
+    ),
     _text("error", "why it could not be read; shown as the step's flag decisions_unreadable"),
     Column(
         "content_hash", BigInteger, nullable=False, comment="of two readable chunks the smaller hash stays"
@@ -290,6 +295,42 @@ artifact_blobs = Table(
     postgresql_partition_by="RANGE (run_day)",
 )
 
+losses = Table(
+    "losses",
+    metadata,
+    _run_key(),
+    _key("cause", Text, "why it is not stored (store/losses.py)"),
+    _key("what", Text, "runs, steps, decisions (counted in candidates), artifacts, texts"),
+    _key("subject", Text, "which of them: step/attempt/chunk and the like, or a sender's report"),
+    _run_day(),
+    Column("lost", BigInteger, nullable=False),
+    _text("step_id", "null = the run's own, or a sender's report"),
+    _text("attempt_key"),
+    *_receipt(),
+    comment="Loss ledger: recorded and not stored; what came in by another way is left out on reading.",
+    info={"distributed": True, "partitioned": True},
+    postgresql_partition_by="RANGE (run_day)",
+)
+
+# /losses newest first.
+Index("ix_losses_received", losses.c.received_at)
+
+sender_losses = Table(
+    "sender_losses",
+    metadata,
+    _key("report_id", Text, "the sender's id of its report"),
+    _key("cause", Text),
+    _key("what", Text),
+    Column("lost", BigInteger, nullable=False),
+    _text("pipeline", "of the sender's resource"),
+    _text("service_name"),
+    *_receipt(),
+    comment="Losses of which the sender cannot tell the run: its queue overflowed and kept no names.",
+)
+
+# /losses newest first.
+Index("ix_sender_losses_received", sender_losses.c.received_at)
+
 server_secrets = Table(
     "server_secrets",
     metadata,
@@ -297,6 +338,21 @@ server_secrets = Table(
     Column("value", LargeBinary, nullable=False),
     _instant("created_at", nullable=False),
     comment="Random keys that all servers on this database share, such as the one that signs cursors.",
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _key("key_id", Text, "12 hex digits; part of the key itself, no secret"),
+    _text("name", nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False, comment="SHA-256 of the key's secret part"),
+    Column("scopes", ARRAY(Text), nullable=False, comment="of ingest, read, admin"),
+    _ratio("rate_per_s", "requests per second and server process; null = the setting"),
+    _instant("created_at", nullable=False),
+    _instant("expires_at", "null = never"),
+    _instant("revoked_at", "null = not revoked"),
+    _instant("last_used_at", "to about a minute; null = never"),
+    comment="Who may send and ask: API keys, each as the hash of its secret.",
 )
 
 DISTRIBUTED_TABLES = tuple(table for table in metadata.sorted_tables if table.info.get("distributed"))
@@ -313,7 +369,10 @@ VOLATILE_COLUMNS = {
     "decisions": _RECEIPT,
     "artifacts": _RECEIPT,
     "artifact_blobs": frozenset({"received_at", "run_day"}),
+    "losses": _RECEIPT,
+    "sender_losses": frozenset({"deliveries", "received_at"}),
     "server_secrets": frozenset({"value", "created_at"}),
+    "api_keys": frozenset({"secret_hash", "created_at", "last_used_at"}),
 }
 """
 Per table, the columns left out where two sets of tables are compared.

@@ -78,7 +78,10 @@ def _settings_error(cls: type[BaseSettings], exc: ValidationError) -> SettingsEr
     extra = cls.model_fields[name].json_schema_extra if name in cls.model_fields else None
     extra = extra if isinstance(extra, dict) else {}
     accepted = str(extra.get("accepted") or first["msg"])
-    value = without_password(str(first["input"])) if extra.get("secret") else first["input"]
+    # Unset shows as the empty variable that it equals.
+    value = "" if first["input"] is None else first["input"]
+    if extra.get("secret"):
+        value = without_password(str(value))
     return SettingsError(variables(cls).get(name, name), value, accepted)
 
 

@@ -5,6 +5,7 @@ The writing side of the store: ``PostgresWriter`` keeps the promises of ``store/
 from __future__ import annotations
 
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -18,11 +19,14 @@ from store.assemble import RunWork, Work, assemble
 from store.database import libpq_url
 from store.errors import Unavailable
 from store.faults import RACE_LOST
-from store.kinds import Artifacts, Blobs, Decisions, Runs, Steps, day_of
-from store.landing import Item, Kind, land
+from store.kinds import Artifacts, Blobs, Decisions, Runs, day_of
+from store.landing import Kind, land
+from store.lone import Step, item_of, land_steps
+from store.losses import Losses, SenderLosses, loss_of, loss_state, merge_losses
 from store.merge import RunState, adds_nothing, bare_run
 from store.partitions import Partitions
 from store.rows import Batch, Refused, RunCopy, RunWait, WriteResult
+from store.statements import Item
 
 State = TypeVar("State")
 
@@ -32,6 +36,8 @@ _NEWS_INTERVAL_US = 10_000_000
 """How stale ``last_received_at`` of a run may get at most: against a statement per batch and run."""
 _NEWS_SHARE_OF_TIMEOUT = 0.1
 """… and which part of its timeout, so that a run which is not silent never looks so."""
+_RECENT_BATCHES = 16_384
+"""About 2 MB; at a thousand batches a second a retry may take a quarter of a minute."""
 _MAX_ATTEMPTS = 5
 _CONNECT_TIMEOUT_S = 5
 _SETTINGS = (
@@ -54,6 +60,30 @@ class _KnownRun(NamedTuple):
     news_interval_us: int
 
 
+class RecentBatches:
+    """
+    Marks of batches that are committed: a sender that saw no answer sends its batch again.
+
+    A hint that spares a vain COPY; what is stored is always the database's to say.
+    """
+
+    def __init__(self) -> None:
+        self._marks: OrderedDict[int, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, marks: Iterable[int | None]) -> None:
+        """Remember these, for as long as ``_RECENT_BATCHES`` others take."""
+        with self._lock:
+            self._marks.update((mark, None) for mark in marks if mark is not None)
+            while len(self._marks) > _RECENT_BATCHES:
+                self._marks.popitem(last=False)
+
+    def among(self, marks: Sequence[int | None]) -> frozenset[int]:
+        """The places of those that are remembered."""
+        with self._lock:
+            return frozenset(place for place, mark in enumerate(marks) if mark in self._marks)
+
+
 class PostgresWriter:
     """
     Stores batches in Postgres by COPY; see ``contract.Writer`` for what it promises.
@@ -62,8 +92,10 @@ class PostgresWriter:
     thread, one writer; any number of writers may share a database.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, recent: RecentBatches | None = None) -> None:
+        """recent: shared by the writers of a process, so that each knows what another has stored."""
         self._url = libpq_url(url)
+        self._recent = RecentBatches() if recent is None else recent
         self._connection: psycopg.Connection | None = None
         self._partitions = Partitions()
         self._known: OrderedDict[str, _KnownRun] = OrderedDict()
@@ -92,10 +124,11 @@ class PostgresWriter:
     def _write(self, work: Work, batches: Sequence[Batch]) -> Sequence[WriteResult]:
         connection = self._connect()
         self._partitions.ensure(connection, work.days)
-        transaction = _Transaction(work, self._known)
+        transaction = _Transaction(work, self._known, self._recent.among(work.marks))
         with connection.transaction(), connection.cursor() as cursor:
             transaction.run(cursor)
         self._remember(transaction.learned)
+        self._recent.add(work.marks)
         return transaction.results(batches)
 
     def _connect(self) -> psycopg.Connection:
@@ -134,9 +167,12 @@ class PostgresWriter:
 class _Transaction:
     """One attempt at storing the work; thrown away when it fails."""
 
-    def __init__(self, work: Work, known: OrderedDict[str, _KnownRun]) -> None:
+    def __init__(
+        self, work: Work, known: OrderedDict[str, _KnownRun], repeated: frozenset[int] = frozenset()
+    ) -> None:
         self._work = work
         self._known = known
+        self._repeated = repeated
         self._days: dict[bytes, date] = {}
         self._no_run: dict[bytes, str] = {}
         """Runs that could not be stored, with the reason; their children follow them."""
@@ -148,10 +184,11 @@ class _Transaction:
     def run(self, cursor: psycopg.Cursor[Any]) -> None:
         """Bring everything into the tables, always in this order of tables (no deadlocks)."""
         self._land_runs(cursor)
-        self._land(cursor, Steps(), self._work.steps.values())
+        self._land_steps(cursor)
         self._land(cursor, Decisions(), self._work.decisions.values())
         self._land(cursor, Artifacts(), self._work.artifacts.values())
         self._land(cursor, Blobs(), self._work.blobs.values())
+        self._land_losses(cursor)
 
     def results(self, batches: Sequence[Batch]) -> list[WriteResult]:
         """One per batch."""
@@ -207,19 +244,50 @@ class _Transaction:
 
     def _learn(self, key: bytes, run_day: date, state: RunState) -> None:
         self._days[key] = run_day
-        self.learned[state.run_id] = _KnownRun(
-            run_day, state._replace(terminal=None, start=None), _news_interval_us(state)
-        )
+        known = state._replace(terminal=None, start=None)
+        self.learned[state.run_id] = _KnownRun(run_day, known, _news_interval_us(state))
+
+    def _land_steps(self, cursor: psycopg.Cursor[Any]) -> None:
+        steps: Iterable[Step] = self._work.steps.items()
+        if self._no_run:
+            ready = []
+            for key, entry in steps:
+                if key[0] in self._days:
+                    ready.append((key, entry))
+                else:
+                    item = entry if isinstance(entry, Item) else item_of(key, entry)
+                    self._refuse([(item, self._no_run[key[0]])])
+            steps = ready
+        self._refuse(land_steps(cursor, steps, self._days, self._repeated).refused)
 
     def _land(self, cursor: psycopg.Cursor[Any], kind: Kind[State], items: Iterable[Item[State]]) -> None:
-        ready = []
+        new: list[Item[State]] = []
+        again: list[Item[State]] = []
         for item in items:
             run_day = self._days.get(item.key[0])
             if run_day is None:
                 self._refuse([(item, self._no_run[item.key[0]])])
-            else:
-                ready.append(item._replace(key=(*item.key, run_day)))
-        self._refuse(land(cursor, kind, ready).refused)
+                continue
+            repeated = item.sources and item.sources[0].batch in self._repeated
+            (again if repeated else new).append(item._replace(key=(*item.key, run_day)))
+        self._refuse(land(cursor, kind, new).refused)
+        self._refuse(land(cursor, kind, again, again=True).refused)
+
+    def _land_losses(self, cursor: psycopg.Cursor[Any]) -> None:
+        """Last, because what the database refused so far is lost as well."""
+        items = dict(self._work.losses)
+        for _, refusal in self._refused:
+            loss = loss_of(refusal.row, "refused")
+            run = self._work.runs.get(loss.run_id) if loss is not None and loss.run_id is not None else None
+            if loss is not None and run is not None and run.key in self._days:
+                key = (run.key, loss.cause, loss.what, loss.subject)
+                # Without sources: when the loss is refused too, its row has been named already.
+                new = Item(key, loss_state(loss, run.state.received_us), [])
+                if known := items.get(key):
+                    new = known._replace(state=merge_losses(known.state, new.state))
+                items[key] = new
+        self._land(cursor, Losses(), items.values())
+        self._refuse(land(cursor, SenderLosses(), list(self._work.sender_losses.values())).refused)
 
     def _refuse(self, refused: Iterable[tuple[Item[Any], str]]) -> None:
         for item, why in refused:
@@ -241,8 +309,8 @@ def _news_interval_us(state: RunState) -> int:
 
 
 def _size(batch: Batch) -> int:
-    rows = (batch.runs, batch.waits, batch.heartbeats, batch.steps, batch.decisions, batch.artifacts)
-    return sum(map(len, rows))
+    of_runs = (batch.runs, batch.waits, batch.heartbeats, batch.losses)
+    return sum(map(len, (*of_runs, batch.steps, batch.decisions, batch.artifacts)))
 
 
 def _what_failed(error: psycopg.Error) -> str:

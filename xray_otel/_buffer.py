@@ -50,7 +50,7 @@ class Item:
 
 
 class Cause:
-    """Why something was lost; the words of ``xray.losses.cause``."""
+    """Why something was lost; finer than the words of ``xray.losses.causes``."""
 
     BUFFER_FULL = "buffer_full"
     """The byte budget was full and this was the least important."""

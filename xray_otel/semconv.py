@@ -286,6 +286,53 @@ DECISIONS_DATA: Final = "xray.decisions.data"
 One chunk of decisions, as versioned columnar JSON of at most 256 KiB. (string; set by X-Ray's
 client)
 """
+DECISIONS_ITEMS: Final = "xray.decisions.items"
+"""
+Ids of the candidates, on the span itself, for senders that cannot send events. (string[]; set by
+the pipeline, through X-Ray's client or by itself)
+"""
+DECISIONS_VERDICTS: Final = "xray.decisions.verdicts"
+"""
+Verdict per candidate, as word or letter; or one text of letters. (string[]; set by the pipeline,
+through X-Ray's client or by itself)
+"""
+DECISIONS_REASONS: Final = "xray.decisions.reasons"
+"""Reason code per candidate. (string[]; set by the pipeline, through X-Ray's client or by itself)"""
+DECISIONS_SCORES: Final = "xray.decisions.scores"
+"""Score per candidate. (double[]; set by the pipeline, through X-Ray's client or by itself)"""
+DECISIONS_VALUES: Final = "xray.decisions.values"
+"""
+What the rule observed, per candidate; texts are taken too. (double[]; set by the pipeline, through
+X-Ray's client or by itself)
+"""
+DECISIONS_THRESHOLDS: Final = "xray.decisions.thresholds"
+"""
+The limit that the value was compared with, per candidate; texts are taken too. (double[]; set by
+the pipeline, through X-Ray's client or by itself)
+"""
+DECISION_ITEM_ID: Final = "xray.decision.item_id"
+"""
+The candidate of a span event `xray.decision`. (string; set by the pipeline, through X-Ray's client
+or by itself)
+"""
+DECISION_VERDICT: Final = "xray.decision.verdict"
+"""Its verdict, as word or letter. (string; set by the pipeline, through X-Ray's client or by itself)"""
+DECISION_REASON: Final = "xray.decision.reason"
+"""Its reason code. (string; set by the pipeline, through X-Ray's client or by itself)"""
+DECISION_REASON_TEXT: Final = "xray.decision.reason_text"
+"""The reason in words. (string; set by the pipeline, through X-Ray's client or by itself)"""
+DECISION_SCORE: Final = "xray.decision.score"
+"""Its score. (double; set by the pipeline, through X-Ray's client or by itself)"""
+DECISION_VALUE: Final = "xray.decision.value"
+"""
+What the rule observed, a number, text or boolean. (any; set by the pipeline, through X-Ray's client
+or by itself)
+"""
+DECISION_THRESHOLD: Final = "xray.decision.threshold"
+"""
+The limit that the value was compared with. (any; set by the pipeline, through X-Ray's client or by
+itself)
+"""
 CHUNK_INDEX: Final = "xray.chunk.index"
 """Position of the chunk in its step, counted from 0. (int; set by X-Ray's client)"""
 CHUNK_TOTAL: Final = "xray.chunk.total"
@@ -314,12 +361,17 @@ ARTIFACT_URL: Final = "xray.artifact.url"
 Where the payload lies when it is not sent. (string; set by the pipeline, through X-Ray's client or
 by itself)
 """
-LOSSES_CLASS: Final = "xray.losses.class"
-"""Class of what the sender dropped. (string; set by X-Ray's client)"""
-LOSSES_CAUSE: Final = "xray.losses.cause"
-"""Why the sender dropped it. (string; set by X-Ray's client)"""
-LOSSES_COUNT: Final = "xray.losses.count"
-"""How many records were dropped. (int; set by X-Ray's client)"""
+LOSSES_REPORT_ID: Final = "xray.losses.report_id"
+"""
+Id of the report, so that one that is sent again counts once; 1 to 128 characters of A-Z, a-z, 0-9,
+`_` and `-`. (string; set by X-Ray's client)
+"""
+LOSSES_CAUSES: Final = "xray.losses.causes"
+"""Why the sender dropped something, one entry per cause and kind. (string[]; set by X-Ray's client)"""
+LOSSES_WHAT: Final = "xray.losses.what"
+"""What was dropped, parallel to `xray.losses.causes`. (string[]; set by X-Ray's client)"""
+LOSSES_COUNTS: Final = "xray.losses.counts"
+"""How many, parallel to `xray.losses.causes`. (int[]; set by X-Ray's client)"""
 
 # Names of OpenTelemetry that X-Ray reads and writes
 
@@ -351,6 +403,13 @@ EVENT_STEP: Final = "xray.step"
 """A step whose span was sampled out; carries the attributes that the span would have carried."""
 EVENT_STEP_DECISIONS: Final = "xray.step.decisions"
 """One chunk of a step's decisions. May be shed."""
+EVENT_DECISION: Final = "xray.decision"
+"""
+One candidate's decision, as an event of the step's span. SDKs keep 128 events of a span; prefer
+xray.step.decisions.
+"""
+EVENT_DECISIONS: Final = "xray.decisions"
+"""A chunk of decisions, as an event of the step's span; the chunks of a span in their order."""
 EVENT_ARTIFACT: Final = "xray.artifact"
 """A bulky payload of a step or run. May be shed."""
 EVENT_SCHEMA: Final = "xray.schema"
@@ -358,7 +417,7 @@ EVENT_SCHEMA: Final = "xray.schema"
 EVENT_OUTCOME: Final = "xray.outcome"
 """A late label of a run or of an item in it."""
 EVENT_LOSSES: Final = "xray.losses"
-"""What the sender had to drop, by run and cause."""
+"""What the sender had to drop of a run; without a run id, what it cannot tell the run of."""
 
 # Vocabularies
 
@@ -372,6 +431,14 @@ RUN_STATUSES: Final = frozenset({"completed", "crashed", "cancelled"})
 """Words of ``xray.run.status``."""
 CAPTURE_LEVELS: Final = frozenset({"metrics_only", "sampled", "full"})
 """Words of ``xray.capture.level``."""
+LOSS_CAUSES: Final = frozenset(
+    {"client_queue", "client_policy", "shed", "over_limit", "refused", "truncated", "chunk_missing"}
+)
+"""Words of ``xray.losses.causes``."""
+SENDER_LOSS_CAUSES: Final = frozenset({"client_queue", "client_policy"})
+"""Those that a sender may use."""
+LOST_THINGS: Final = frozenset({"runs", "steps", "decisions", "artifacts", "texts"})
+"""Words of ``xray.losses.what``."""
 STEP_TYPE_ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ranking": "rank",

@@ -33,7 +33,7 @@ class Settings:
     protocol: Protocol = "http/protobuf"
     """``http/protobuf`` or ``grpc``."""
     api_key: str | None = None
-    """Sent as bearer token with every request, for a proxy before X-Ray; X-Ray itself asks for no key yet."""
+    """API key with the scope ``ingest`` (``xray keys create``), sent as bearer token with every request."""
     service_name: str | None = None
     """The program, ``service.name``; None: what OpenTelemetry's own settings say."""
     environment: str | None = None

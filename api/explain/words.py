@@ -55,12 +55,37 @@ def completeness_in_words(completeness: RunCompleteness) -> str:
         "running": "This run has not ended: everything here may still change.",
         "incomplete": "This run fell silent without an end: what happened after the last step is not known.",
     }[completeness.state]
-    if completeness.state == "partial":
-        return state  # it has said that evidence was lost, which is the graver
+    if any(entry.what in _METRICS for entry in completeness.missing):
+        state = f"{_METRICS_LOST} {state}" if completeness.state != "partial" else _METRICS_LOST
     detail = {
         "full": "",
         "sampled": " Single candidates were recorded as a sample.",
         "partial": " Not every step recorded every candidate.",
         "none": " Single candidates were not recorded.",
     }[completeness.evidence]
+    if completeness.missing:
+        # That evidence was lost is the graver; it is said by what became of it.
+        lost = [missing_in_words(entry.cause, entry.what, entry.count) for entry in completeness.missing]
+        detail = f" Missing: {'; '.join(lost)}."
     return state + detail
+
+
+def missing_in_words(cause: str, what: str, count: int) -> str:
+    """``5,000 decisions, shed by the server to keep up``."""
+    noun = "chunk of decisions" if what == "chunks" else what.removesuffix("s")
+    plural = "chunks of decisions" if what == "chunks" else what
+    return f"{count:,} {noun if count == 1 else plural}, {_CAUSES.get(cause, cause)}"
+
+
+_METRICS = ("runs", "steps")
+_METRICS_LOST = "Part of this run is missing, not only evidence: steps and counts may be absent."
+_CAUSES = {
+    "client_queue": "dropped from the sender's queue",
+    "client_policy": "left out by the sender",
+    "shed": "shed by the server to keep up",
+    "over_limit": "beyond a limit of the server",
+    "refused": "refused by the database",
+    "truncated": "cut",
+    "chunk_missing": "announced and never seen",
+    "unreadable": "stored and not readable",
+}

@@ -1,4 +1,4 @@
-"""The journey of one item through a run."""
+"""One item: its journey through a run, and what all runs decided about it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from fastapi import APIRouter, Depends, Request
 
 from api import schemas
 from api.errors import NotFound
-from api.parameters import none_accepted
+from api.parameters import described, none_accepted
 from api.routes.runs import known_text, unknown_run
-from store.queries.filters import shown
+from store.queries.filters import parse, shown
+from store.queries.vocabulary import ITEM_HISTORY
 from store.reader import Reader
 
 router = APIRouter(tags=["items"])
@@ -23,6 +24,16 @@ _CONSEQUENCE = {
 
 
 # ":path": an item id may be a URL.
+@router.get("/items/{item_id:path}", openapi_extra=described(ITEM_HISTORY))
+def get_item_history(request: Request, item_id: str) -> schemas.ItemHistory:
+    """What steps of all runs decided about the item, newest first."""
+    reader: Reader = request.app.state.reader
+    filters, page = parse(ITEM_HISTORY, request.query_params.multi_items())
+    return schemas.ItemHistory.model_validate(
+        reader.item_history(known_text(item_id, "item_id"), filters, page)
+    )
+
+
 @router.get("/runs/{run_id}/items/{item_id:path}", dependencies=[Depends(none_accepted)])
 def get_journey(request: Request, run_id: str, item_id: str) -> schemas.Journey:
     """What each step of the run decided about the item, in order."""

@@ -12,24 +12,30 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
 
+from collector.decode.hashes import sent_hash
+from collector.decode.needles import DECISION_EVENT, EVIDENCE, OURS
 from collector.errors import Undecodable
 from collector.records import (
     MAX_DEPTH,
     TOO_DEEP,
     Decoded,
+    Interpreter,
     LogRecord,
+    Reading,
     RecordT,
     Resource,
+    SpanEvent,
     SpanRecord,
     Unreadable,
 )
 
-_PREFIX = "xray."
+_OURS = OURS.decode()
+_DECISION_EVENT = DECISION_EVENT.decode()
 
 
 class _BadRecord(Exception):
@@ -40,16 +46,65 @@ class _TooDeep(Exception):
     pass
 
 
-def decode_traces(body: bytes) -> Decoded[SpanRecord]:
-    """Return the spans of an ``ExportTraceServiceRequest``. Raises ``Undecodable``."""
-    return _decode(body, ("resourceSpans", "scopeSpans", "spans"), "span", _is_our_span, _span)
+class JsonDecoder:
+    """Decodes requests; any number of threads."""
 
+    def __init__(self, interpreter: Interpreter, needles: Sequence[bytes] = ()) -> None:
+        """needles: beginnings of further attribute names that make a span concern us."""
+        self._reads_events = interpreter.reads_events
+        self._reader = interpreter.reader
+        self._prefixes = (_OURS, *(needle.decode() for needle in needles))
 
-def decode_logs(body: bytes) -> Decoded[LogRecord]:
-    """Return the records of an ``ExportLogsServiceRequest``. Raises ``Undecodable``."""
-    return _decode(
-        body, ("resourceLogs", "scopeLogs", "logRecords"), "log record", _is_our_record, _log_record
-    )
+    def decode_traces(self, body: bytes) -> Decoded[SpanRecord]:
+        """Return the spans of an ``ExportTraceServiceRequest``. Raises ``Undecodable``."""
+        names = ("resourceSpans", "scopeSpans", "spans")
+        return _decode(body, names, "span", self._is_our_span, self._span)
+
+    def decode_logs(self, body: bytes) -> Decoded[LogRecord]:
+        """Return the records of an ``ExportLogsServiceRequest``. Raises ``Undecodable``."""
+        names = ("resourceLogs", "scopeLogs", "logRecords")
+        return _decode(body, names, "log record", _is_our_record, self._log_record)
+
+    def _is_our_span(self, span: dict[str, Any]) -> bool:
+        prefixes = self._prefixes
+        return any(key.startswith(prefixes) for key, _ in _entries(span))
+
+    def _span(self, span: dict[str, Any], resource: Resource) -> SpanRecord:
+        status = _object(span, "status")
+        events, dropped_events = _events(span) if self._reads_events else ((), 0)
+        return SpanRecord(
+            _hex(span, "traceId"),
+            _hex(span, "spanId"),
+            _hex(span, "parentSpanId"),
+            _text(span, "name"),
+            _integer(span, "startTimeUnixNano"),
+            _integer(span, "endTimeUnixNano"),
+            self._readings(span),
+            _integer(status, "code"),
+            _text(status, "message"),
+            _integer(span, "droppedAttributesCount"),
+            resource,
+            _sent_hash(span) ^ resource.sent_hash,
+            events,
+            dropped_events,
+        )
+
+    def _log_record(self, record: dict[str, Any], resource: Resource) -> LogRecord:
+        name = _text(record, "eventName")
+        return LogRecord(
+            name,
+            _integer(record, "timeUnixNano") or _integer(record, "observedTimeUnixNano"),
+            _hex(record, "traceId"),
+            _hex(record, "spanId"),
+            self._readings(record),
+            _integer(record, "droppedAttributesCount"),
+            resource,
+            None if name in EVIDENCE else _sent_hash(record) ^ resource.sent_hash,
+        )
+
+    def _readings(self, parent: dict[str, Any]) -> list[Reading]:
+        reader = self._reader
+        return [read(_any_value(value)) for key, value in _entries(parent) if (read := reader(key))]
 
 
 def _decode(
@@ -63,21 +118,38 @@ def _decode(
     request = load(body)
     if not isinstance(request, dict):
         raise Undecodable("the body is not an OTLP JSON request: an object is due")
-    records: list[RecordT] = []
-    undecodable: list[str] = []
-    foreign = 0
-    for resource_records in _objects(request, resources_name):
-        resource = Resource(_attributes(_object(resource_records, "resource")))
-        for scope_records in _objects(resource_records, scopes_name):
-            for record in _objects(scope_records, records_name):
-                if not is_ours(record):
-                    foreign += 1
-                    continue
-                try:
-                    records.append(read(record, resource))
-                except _BadRecord as exc:
-                    undecodable.append(f"a {noun} cannot be decoded: {exc}")
-    return Decoded(records, foreign, undecodable, recognised=not request or resources_name in request)
+    groups = [
+        (_object(resource_records, "resource"), _objects(scope_records, records_name))
+        for resource_records in _objects(request, resources_name)
+        for scope_records in _objects(resource_records, scopes_name)
+    ]
+    decoded: Decoded[RecordT] = Decoded(recognised=not request or resources_name in request)
+    decoded.records = _records(groups, noun, is_ours, read, decoded)
+    return decoded
+
+
+def _records(
+    groups: list[tuple[dict[str, Any], Sequence[dict[str, Any]]]],
+    noun: str,
+    is_ours: Callable[[dict[str, Any]], bool],
+    read: Callable[[dict[str, Any], Resource], RecordT],
+    decoded: Decoded[RecordT],
+) -> Iterator[RecordT]:
+    sender: dict[str, Any] | None = None
+    resource = Resource({})
+    for sent_resource, records in groups:
+        for record in records:
+            if not is_ours(record):
+                decoded.foreign += 1
+                continue
+            if sent_resource is not sender:
+                sender, resource = sent_resource, _resource(sent_resource)
+            try:
+                read_record = read(record, resource)
+            except _BadRecord as exc:
+                decoded.undecodable.append(f"a {noun} cannot be decoded: {exc}")
+            else:
+                yield read_record
 
 
 def load(body: bytes) -> Any:
@@ -100,51 +172,18 @@ def load(body: bytes) -> Any:
         raise Undecodable("the body is not JSON") from None
 
 
-def _is_our_span(span: dict[str, Any]) -> bool:
-    return any(key.startswith(_PREFIX) for key, _ in _entries(span))
-
-
 def _is_our_record(record: dict[str, Any]) -> bool:
     # An attribute may hold the event's name; whose it is, is seen when the record has been read.
-    return _text(record, "eventName").startswith(_PREFIX) or any(
-        key.startswith(_PREFIX) or key == "event.name" for key, _ in _entries(record)
+    return _text(record, "eventName").startswith(_OURS) or any(
+        key.startswith(_OURS) or key == "event.name" for key, _ in _entries(record)
     )
 
 
-def _span(span: dict[str, Any], resource: Resource) -> SpanRecord:
-    status = _object(span, "status")
-    return SpanRecord(
-        _hex(span, "traceId"),
-        _hex(span, "spanId"),
-        _hex(span, "parentSpanId"),
-        _text(span, "name"),
-        _integer(span, "startTimeUnixNano"),
-        _integer(span, "endTimeUnixNano"),
-        _attributes(span),
-        _integer(status, "code"),
-        _text(status, "message"),
-        _integer(span, "droppedAttributesCount"),
-        resource,
-    )
-
-
-def _log_record(record: dict[str, Any], resource: Resource) -> LogRecord:
-    return LogRecord(
-        _text(record, "eventName"),
-        _integer(record, "timeUnixNano") or _integer(record, "observedTimeUnixNano"),
-        _hex(record, "traceId"),
-        _hex(record, "spanId"),
-        _attributes(record),
-        _integer(record, "droppedAttributesCount"),
-        resource,
-    )
-
-
-def _objects(parent: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+def _objects(parent: dict[str, Any], name: str) -> Sequence[dict[str, Any]]:
     children = parent.get(name) or ()
     if not isinstance(children, list | tuple) or not all(isinstance(child, dict) for child in children):
         raise Undecodable(f"the body is not an OTLP JSON request: {name} must be an array of objects")
-    yield from children
+    return children
 
 
 def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
@@ -171,14 +210,45 @@ def _integer(parent: dict[str, Any], name: str) -> int:
     return number if isinstance(number, int) else 0
 
 
+def _resource(sent: dict[str, Any]) -> Resource:
+    return Resource(_attributes(sent), _sent_hash(sent))
+
+
 def _attributes(parent: dict[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in _entries(parent):
-        try:
-            values[key] = _value(value, 1)
-        except _TooDeep:
-            values[key] = TOO_DEEP
-    return values
+    return {key: _any_value(value) for key, value in _entries(parent)}
+
+
+def _any_value(value: Any) -> Any:
+    try:
+        return _value(value, 1)
+    except _TooDeep:
+        return TOO_DEEP
+
+
+def _events(span: dict[str, Any]) -> tuple[Sequence[SpanEvent], int]:
+    events = span.get("events")
+    if not events or not isinstance(events, list):
+        return (), 0
+    ours = [
+        SpanEvent(name, _attributes(event))
+        for event in events
+        if isinstance(event, dict) and (name := _text(event, "name")).startswith(_DECISION_EVENT)
+    ]
+    return ours, _integer(span, "droppedEventsCount")
+
+
+def _sent_hash(sent: dict[str, Any]) -> int:
+    try:
+        return sent_hash(orjson.dumps(sent, option=orjson.OPT_SORT_KEYS))
+    except TypeError:
+        pass
+    try:
+        # Half surrogate pairs, integers beyond 64 bits and deep nesting, which orjson does not write.
+        return sent_hash(json.dumps(sent, sort_keys=True).encode())
+    except RecursionError:
+        # What is too deep is not stored either.
+        flat = {name: value for name, value in sent.items() if not isinstance(value, list | dict)}
+        return sent_hash(json.dumps(flat, sort_keys=True).encode())
 
 
 def _entries(parent: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -205,11 +275,12 @@ def _value(value: Any, depth: int) -> Any:
                 return Unreadable(f"{kind} without an array of values")
             if kind == "arrayValue":
                 return [_value(item, depth + 1) for item in items]
-            return {
+            values = {
                 str(item.get("key", "")): _value(item.get("value"), depth + 1)
                 for item in items
                 if isinstance(item, dict)
             }
+            return {key: values[key] for key in sorted(values)}
     return None
 
 

@@ -8,174 +8,164 @@ span through that only mentions the word, and ``classify`` drops it later.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from collector.decode.messages import STRICT, TOLERANT
+from collector.decode.attributes import Readings, attributes_of, text
+from collector.decode.hashes import sent_hash
+from collector.decode.messages import MESSAGES
+from collector.decode.needles import DECISION_EVENT, EVIDENCE, OURS
+from collector.decode.scopes import Group, groups_of
 from collector.errors import Undecodable
 from collector.records import (
-    MAX_DEPTH,
-    TOO_DEEP,
     Decoded,
+    Interpreter,
     LogRecord,
     RecordT,
     Resource,
+    SpanEvent,
     SpanRecord,
 )
 
-_NEEDLE = b"xray."
+_MAX_RESOURCES = 256
+_MAX_RESOURCE_BYTES = 16 * 1024
+_EVIDENCE = frozenset(name.encode() for name in EVIDENCE)
+# A NamedTuple's own constructor takes twice as long.
+_new = tuple.__new__
+_parse_span = MESSAGES.span.FromString
 
 
-def decode_traces(body: bytes) -> Decoded[SpanRecord]:
-    """Return the spans of an ``ExportTraceServiceRequest``. Raises ``Undecodable``."""
-    return _decode(body, "span", _span)
+class ProtobufDecoder:
+    """Decodes one request at a time; remembers attributes and resources from one to the next."""
 
+    def __init__(self, interpreter: Interpreter, needles: Sequence[bytes] = ()) -> None:
+        """needles: beginnings of further attribute names that make a span concern us."""
+        self._reads_events = interpreter.reads_events
+        self._readings = Readings(interpreter)
+        self._read = self._readings.__getitem__
+        self._needles = (OURS, *needles)
+        self._resources: dict[bytes, Resource] = {}
 
-def decode_logs(body: bytes) -> Decoded[LogRecord]:
-    """Return the records of an ``ExportLogsServiceRequest``. Raises ``Undecodable``."""
-    return _decode(body, "log record", _log_record)
+    def decode_traces(self, body: bytes) -> Decoded[SpanRecord]:
+        """Return the spans of an ``ExportTraceServiceRequest``. Raises ``Undecodable``."""
+        return self._decode(body, "span", self._needles, self._span)
 
+    def decode_logs(self, body: bytes) -> Decoded[LogRecord]:
+        """Return the records of an ``ExportLogsServiceRequest``. Raises ``Undecodable``."""
+        return self._decode(body, "log record", (OURS,), self._log_record)
 
-def _decode(body: bytes, noun: str, read: Callable[[bytes, Resource], RecordT]) -> Decoded[RecordT]:
-    try:
-        request = STRICT.export_request.FromString(body)
-    except DecodeError:
-        raise Undecodable("the body is not an OTLP protobuf request") from None
-    records: list[RecordT] = []
-    undecodable: list[str] = []
-    foreign = 0
-    for resource_records in request.resources:
-        resource: Resource | None = None
-        for scope_records in resource_records.scopes:
-            raw_records = scope_records.records
-            ours = [raw for raw in raw_records if _NEEDLE in raw]
-            foreign += len(raw_records) - len(ours)
-            if not ours:
-                continue
-            resource = resource or _resource(resource_records.resource)
-            for raw in ours:
-                try:
-                    records.append(read(raw, resource))
-                except (DecodeError, UnicodeDecodeError):
-                    undecodable.append(f"a {noun} of {len(raw)} bytes cannot be decoded")
-    return Decoded(records, foreign, undecodable, recognised=not body or bool(request.resources))
-
-
-def _resource(raw: bytes) -> Resource:
-    try:
-        return Resource(_attributes(STRICT.resource.FromString(raw).attributes))
-    except DecodeError:
-        pass
-    try:
-        return Resource(_tolerant_map(TOLERANT.resource.FromString(raw).attributes, 1))
-    except DecodeError:
-        # Only defaults are lost with it: the records say themselves what they belong to.
-        return Resource({})
-
-
-def _span(raw: bytes, resource: Resource) -> SpanRecord:
-    try:
-        span = STRICT.span.FromString(raw)
-        attributes = _attributes(span.attributes)
-        name, message = span.name, span.status.message
-    except DecodeError:
-        span = TOLERANT.span.FromString(raw)
-        attributes = _tolerant_map(span.attributes, 1)
-        name, message = _text(span.name), _text(span.status.message)
-    return SpanRecord(
-        span.trace_id,
-        span.span_id,
-        span.parent_span_id,
-        name,
-        span.start_time_unix_nano,
-        span.end_time_unix_nano,
-        attributes,
-        span.status.code,
-        message,
-        span.dropped_attributes_count,
-        resource,
-    )
-
-
-def _log_record(raw: bytes, resource: Resource) -> LogRecord:
-    try:
-        record = STRICT.log_record.FromString(raw)
-        attributes = _attributes(record.attributes)
-        event_name = record.event_name
-    except DecodeError:
-        record = TOLERANT.log_record.FromString(raw)
-        attributes = _tolerant_map(record.attributes, 1)
-        event_name = _text(record.event_name)
-    return LogRecord(
-        event_name,
-        record.time_unix_nano or record.observed_time_unix_nano,
-        record.trace_id,
-        record.span_id,
-        attributes,
-        record.dropped_attributes_count,
-        resource,
-    )
-
-
-def _attributes(attributes: Any) -> dict[str, Any]:
-    # Every value of every span of ours passes here: no function call for the plain ones. Looking up by
-    # key is a third faster than items(), and a key that came from the map never inserts a default.
-    values: dict[str, Any] = {}
-    for key in attributes:
-        value = attributes[key]
-        kind = value.WhichOneof("value")
-        if kind is None:
-            values[key] = None
-        elif kind == "array_value" or kind == "kvlist_value":
-            values[key] = _nested(value, kind)
-        else:
-            values[key] = getattr(value, kind)
-    return values
-
-
-def _nested(value: Any, kind: str | None) -> Any:
-    # Depth needs no count here: the parser itself refuses more than 100 messages within each other.
-    if kind == "array_value":
-        return [_nested(item, item.WhichOneof("value")) for item in value.array_value.values]
-    if kind == "kvlist_value":
-        entries = value.kvlist_value.values
-        # Sorted, because a protobuf map comes in an order of its own in every process.
-        return {key: _nested(entries[key], entries[key].WhichOneof("value")) for key in sorted(entries)}
-    return None if kind is None else getattr(value, kind)
-
-
-class _TooDeep(Exception):
-    pass
-
-
-def _tolerant_map(entries: Any, depth: int) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key in sorted(entries):
+    def _decode(
+        self,
+        body: bytes,
+        noun: str,
+        needles: Sequence[bytes],
+        read: Callable[[bytes, Resource], RecordT],
+    ) -> Decoded[RecordT]:
         try:
-            values[key] = _tolerant_value(entries[key], depth)
-        except (_TooDeep, DecodeError):
-            if depth > 1:
-                raise
-            values[key] = TOO_DEEP
-    return values
+            groups = groups_of(body, needles)
+        except DecodeError:
+            raise Undecodable("the body is not an OTLP protobuf request") from None
+        decoded: Decoded[RecordT] = Decoded(
+            recognised=not body or bool(groups),
+            foreign=sum(group.foreign for group in groups),
+        )
+        decoded.records = self._records(groups, noun, read, decoded)
+        return decoded
+
+    def _records(
+        self,
+        groups: Sequence[Group],
+        noun: str,
+        read: Callable[[bytes, Resource], RecordT],
+        decoded: Decoded[RecordT],
+    ) -> Iterator[RecordT]:
+        for group in groups:
+            if not group.ours:
+                continue
+            resource = self._resource(group.resource)
+            for raw in group.ours:
+                try:
+                    record = read(raw, resource)
+                except DecodeError:
+                    decoded.undecodable.append(f"a {noun} of {len(raw)} bytes cannot be decoded")
+                else:
+                    yield record
+
+    def _resource(self, raw: bytes) -> Resource:
+        # A sender says the same one in every request.
+        resource = self._resources.get(raw)
+        if resource is not None:
+            return resource
+        try:
+            attributes = attributes_of(MESSAGES.resource.FromString(raw).attributes)
+        except DecodeError:
+            # Only defaults are lost with it: the records say themselves what they belong to.
+            attributes = {}
+        resource = Resource(attributes, sent_hash(raw))
+        if len(raw) <= _MAX_RESOURCE_BYTES:
+            if len(self._resources) >= _MAX_RESOURCES:
+                self._resources.clear()
+            self._resources[raw] = resource
+        return resource
+
+    def _span(self, raw: bytes, resource: Resource) -> SpanRecord:
+        span = _parse_span(raw)
+        status = span.status
+        code, message = _status(status) if status else (0, "")
+        events, dropped_events = _events(span) if self._reads_events else ((), 0)
+        fields = (
+            span.trace_id,
+            span.span_id,
+            span.parent_span_id,
+            text(span.name),
+            span.start_time_unix_nano,
+            span.end_time_unix_nano,
+            list(map(self._read, span.attributes)),
+            code,
+            message,
+            span.dropped_attributes_count,
+            resource,
+            sent_hash(raw) ^ resource.sent_hash,
+            events,
+            dropped_events,
+        )
+        return _new(SpanRecord, fields)
+
+    def _log_record(self, raw: bytes, resource: Resource) -> LogRecord:
+        record = MESSAGES.log_record.FromString(raw)
+        name = record.event_name
+        return LogRecord(
+            text(name),
+            record.time_unix_nano or record.observed_time_unix_nano,
+            record.trace_id,
+            record.span_id,
+            list(map(self._read, record.attributes)),
+            record.dropped_attributes_count,
+            resource,
+            None if name in _EVIDENCE else sent_hash(raw) ^ resource.sent_hash,
+        )
 
 
-def _tolerant_value(value: Any, depth: int) -> Any:
-    kind = value.WhichOneof("value")
-    if kind == "string_value":
-        return _text(value.string_value)
-    if kind == "array_value" or kind == "kvlist_value":
-        if depth > MAX_DEPTH:
-            raise _TooDeep
-        if kind == "array_value":
-            array = TOLERANT.array_value.FromString(value.array_value)
-            return [_tolerant_value(item, depth + 1) for item in array.values]
-        return _tolerant_map(TOLERANT.kvlist_value.FromString(value.kvlist_value).values, depth + 1)
-    return None if kind is None else getattr(value, kind)
+def _status(raw: bytes) -> tuple[int, str]:
+    status = MESSAGES.status.FromString(raw)
+    return status.code, text(status.message)
 
 
-def _text(raw: bytes) -> str:
-    # Bytes that are not UTF-8 become lone surrogates, which the extraction removes and flags.
-    return raw.decode("utf-8", "surrogateescape")
+def _events(span: Any) -> tuple[Sequence[SpanEvent], int]:
+    raw_events = span.events
+    if not raw_events:
+        return (), 0
+    events: list[SpanEvent] = []
+    dropped = span.dropped_events_count
+    for raw in raw_events:
+        if DECISION_EVENT not in raw:
+            continue
+        try:
+            event = MESSAGES.span_event.FromString(raw)
+            if event.name.startswith(DECISION_EVENT):
+                events.append(SpanEvent(text(event.name), attributes_of(event.attributes)))
+        except DecodeError:
+            dropped += 1
+    return events, dropped

@@ -8,12 +8,29 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from collector.extract.fields import INT64_MAX, count, name, number
+from collector.extract.fields import INT64_MAX, NAME_BYTES, count, items, name, number
 from collector.extract.flags import REASON_LENGTHS_DIFFER, WRONG_TYPE, flag
 from store.rows import Flag
 from xray_otel import semconv
 
 _count = count()
+_INTEGER = frozenset({int})
+
+
+def reason_codes(value: Any, field: str, flags: list[Flag]) -> tuple[str, ...] | list[Any] | None:
+    """Return the codes: a tuple when each is as it is stored and none comes twice, else the items sent."""
+    sent = items(value, field, flags)
+    if sent is None or not all(map(_is_plain_code, sent)) or len(set(sent)) < len(sent):
+        return sent
+    return tuple(sent)
+
+
+def reason_counts(value: Any, field: str, flags: list[Flag]) -> tuple[int, ...] | list[Any] | None:
+    """Return the counts: a tuple when each is as it is stored, else the items sent."""
+    sent = items(value, field, flags)
+    if sent and _INTEGER.issuperset(map(type, sent)) and min(sent) >= 0 and max(sent) <= INT64_MAX:
+        return tuple(sent)
+    return sent
 
 
 def histogram(codes: Sequence[Any], counts: Sequence[Any], flags: list[Flag]) -> list[tuple[str, int]]:
@@ -76,6 +93,10 @@ def sources(names: Sequence[Any], counts: Sequence[Any], flags: list[Flag]) -> d
         if source is not None and number_ is not None:
             found[source] = number_
     return found or None
+
+
+def _is_plain_code(code: Any) -> bool:
+    return type(code) is str and code.isascii() and 0 < len(code) <= NAME_BYTES and "\0" not in code
 
 
 def _at(column: Sequence[Any] | None, position: int, attribute: str, flags: list[Flag]) -> float | None:

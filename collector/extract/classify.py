@@ -1,14 +1,37 @@
 """
 What a span or event is to us (``contract.md``: "What a span or event is to us").
+
+A name alone says something, whatever its value: that is its marks. Those of all attributes of
+a span, OR-ed, and the value of ``xray.span.kind`` say what the span is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from xray_otel import semconv
+
+STEP: Final = 1
+"""Only a step has it: ``xray.step.type``, ``xray.candidates.*``."""
+RUN: Final = 2
+"""Only a run has it: ``xray.pipeline.name``, ``xray.run.*`` beside the id."""
+OF_STEP: Final = 4
+"""``xray.step.*``: no run's, and alone no step either."""
+MEMBER: Final = 8
+"""``xray.run.id``."""
+FLAGGED: Final = 16
+"""Something is wrong with the value."""
+ELSEWHERE: Final = 32
+"""Not one of our names: a team's own for it, or one that an ``Inference`` wants."""
+REASONS: Final = 64
+"""A part of the reasons' histogram."""
+SCORES: Final = 128
+"""A number of the scores' summary."""
+TABLES: Final = 256
+"""A column of the statistics of fields or of the counts of sources."""
+RENAMED_BITS: Final = 16
+"""What a team's own name stands for is marked this much higher."""
 
 _CANDIDATES = "xray.candidates."
 _STEP = "xray.step."
@@ -25,25 +48,36 @@ class Kind(Enum):
     FOREIGN = "foreign"
 
 
-def kind_of(attributes: Mapping[str, Any]) -> Kind:
-    """Return what a span with these attributes is."""
-    said = attributes.get(semconv.SPAN_KIND)
+def marks_of(name: str) -> int:
+    """Return what the presence of an attribute says."""
+    if name == semconv.RUN_ID:
+        return MEMBER
+    if name == semconv.PIPELINE_NAME or name.startswith(_RUN):
+        return RUN
+    if name.startswith(_CANDIDATES):
+        return STEP
+    if name.startswith(_STEP):
+        return STEP | OF_STEP if name == semconv.STEP_TYPE else OF_STEP
+    return 0
+
+
+def with_renamed(marks: int) -> int:
+    """Return the marks as if a team's own names were ours."""
+    return marks | marks >> RENAMED_BITS
+
+
+# As names of this module: a member of an Enum takes five times as long to look up.
+_STEP_KIND, _RUN_KIND = Kind.STEP, Kind.RUN
+
+
+def kind_of(said: Any, marks: int) -> Kind:
+    """Return what a span is whose ``xray.span.kind`` is what it said, None when absent."""
     if said == "step":
-        return Kind.STEP
+        return _STEP_KIND
     if said == "run":
-        return Kind.RUN
-    if semconv.STEP_TYPE in attributes or _any_starts(attributes, _CANDIDATES):
-        return Kind.STEP
-    if _names_a_run(attributes) and not _any_starts(attributes, _STEP):
-        return Kind.RUN
-    return Kind.MEMBER if semconv.RUN_ID in attributes else Kind.FOREIGN
-
-
-def _names_a_run(attributes: Mapping[str, Any]) -> bool:
-    return semconv.PIPELINE_NAME in attributes or any(
-        name.startswith(_RUN) and name != semconv.RUN_ID for name in attributes
-    )
-
-
-def _any_starts(names: Iterable[str], prefix: str) -> bool:
-    return any(name.startswith(prefix) for name in names)
+        return _RUN_KIND
+    if marks & STEP:
+        return _STEP_KIND
+    if marks & RUN and not marks & OF_STEP:
+        return _RUN_KIND
+    return Kind.MEMBER if marks & MEMBER else Kind.FOREIGN

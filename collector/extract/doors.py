@@ -18,10 +18,11 @@ from collector.extract.door_fields import (
 )
 from collector.extract.evidence import packed
 from collector.extract.fields import name, word
-from collector.extract.identity import attempt, step_identity
+from collector.extract.identity import attempt_key, step_identity
 from collector.extract.json_text import json_value
-from collector.extract.runs import run_fields
-from collector.extract.steps import SLOT, step_copy, step_values
+from collector.extract.runs import run_fields_of
+from collector.extract.steps import step_copy, step_values
+from collector.extract.vocabulary import SLOT
 from store.rows import DecisionChunk, RunCopy, StepCopy
 from xray_otel import semconv
 
@@ -33,7 +34,7 @@ _step_status = word(semconv.STEP_STATUSES)
 def run_copy(run_id: str, sent: Mapping[str, Any], received_ns: int, *, terminal: bool) -> RunCopy:
     """Return the copy of a run that ``POST /runs`` or a ``run_finish`` event stands for."""
     attributes, flags = run_attributes(sent)
-    fields = run_fields(attributes, flags)
+    fields = run_fields_of(attributes, flags)
     if terminal:
         fields["status"] = fields.get("status") or ("crashed" if fields.get("error_type") else "completed")
     else:
@@ -69,7 +70,6 @@ def step_copy_of(
     step_id = step_identity(sent.get("step_id"), "step_id", flags)
     if step_id is None:
         return None
-    number, attempt_key = attempt(attributes, None, flags)
     values = step_values(attributes, flags)
     status = _step_status(sent.get("status"), "status", flags)
     for field in JSON_FIELDS:
@@ -79,8 +79,7 @@ def step_copy_of(
     fields: dict[str, Any] = {
         "run_id": run_id,
         "step_id": step_id,
-        "attempt_key": attempt_key,
-        "attempt": number,
+        "attempt_key": attempt_key(values[SLOT["attempt"]], None),
         "terminal": terminal,
         "status": (status or ("error" if values[SLOT["error_type"]] else "ok")) if terminal else None,
         "start_ns": start.ns,

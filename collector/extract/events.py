@@ -10,37 +10,42 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from collector.extract.evidence import artifact_of_event, chunk_of_event
+from collector.extract.classify import FLAGGED, MEMBER
+from collector.extract.evidence import artifact_of_event, chunk_of_event, chunk_of_nobody, sent_count
 from collector.extract.extraction import Extraction
-from collector.extract.fields import INT32_MAX, count, word
+from collector.extract.fields import INT32_MAX
 from collector.extract.flags import TIME_MISSING, flag, settled
 from collector.extract.identity import (
     NO_DEFAULTS,
     SPAN_ID_BYTES,
     TRACE_ID_BYTES,
     Defaults,
-    attempt,
+    attempt_key,
     defaults,
     is_id,
-    run_identity,
-    step_identity,
     time,
-    time_attribute,
 )
+from collector.extract.losses import extract_losses
+from collector.extract.readings import NamedValues, collect, flags_of
 from collector.extract.runs import run_fields
-from collector.extract.steps import SLOT, step_copy, step_values
-from collector.records import LogRecord, Resource
-from store.rows import Flag, RunCopy, RunHeartbeat, RunWait
+from collector.extract.steps import complete_step, step_copy
+from collector.extract.vocabulary import EVENT_NAME, RUN_ID_SLOT, SLOT, SLOT_OF
+from collector.records import LogRecord, Reading, Resource
+from store.rows import Flag, Loss, RunCopy, RunHeartbeat, RunWait
 from xray_otel import semconv
 
 _PREFIX = "xray."
 _TIME = "time_unix_nano"
-_nanoseconds = count()
-_step_status = word(semconv.STEP_STATUSES)
+_STEP_SLOTS = frozenset(
+    SLOT_OF[attribute]
+    for attribute in (semconv.STEP_STATUS, semconv.STEP_START_UNIX_NANO, semconv.STEP_END_UNIX_NANO)
+)
+_WAIT_SLOTS = frozenset({SLOT_OF[semconv.RUN_WAIT_UNTIL_UNIX_NANO]})
+_UNSIGNED_64 = (1 << 64) - 1
 
 
 class Event(NamedTuple):
-    """An event with what is common to all: whose it is."""
+    """An event with what is common to all: whose it is, and its attributes (``readings.collect``)."""
 
     name: str
     record: LogRecord
@@ -49,6 +54,9 @@ class Event(NamedTuple):
     trace_id: bytes | None
     span_id: bytes | None
     shared: Defaults
+    attributes: NamedValues
+    marks: int
+    detailed: list[Reading]
 
 
 def extract_events(records: Iterable[LogRecord], extraction: Extraction) -> None:
@@ -56,13 +64,14 @@ def extract_events(records: Iterable[LogRecord], extraction: Extraction) -> None
     resource: Resource | None = None
     shared = NO_DEFAULTS
     for record in records:
-        event_name = event_name_of(record)
+        values, marks, detailed = collect(record.readings)
+        attributes = NamedValues(values)
+        event_name = record.event_name or _former_name(attributes)
         if not event_name.startswith(_PREFIX):
-            member = semconv.RUN_ID in record.attributes
-            extraction.records["member" if member else "foreign"] += 1
+            extraction.records["member" if marks & MEMBER else "foreign"] += 1
             continue
         handler = _HANDLERS.get(event_name)
-        if handler is None:
+        if handler is None and event_name != semconv.EVENT_LOSSES:
             extraction.records["unsupported"] += 1
             extraction.refuse(
                 "unsupported_event",
@@ -72,33 +81,38 @@ def extract_events(records: Iterable[LogRecord], extraction: Extraction) -> None
         extraction.records[event_name] += 1
         if record.resource is not resource:
             resource, shared = record.resource, defaults(record.resource)
+        if handler is None:
+            extract_losses(attributes, record.time_ns, shared, extraction)
+            continue
         trace_id = record.trace_id if is_id(record.trace_id, TRACE_ID_BYTES) else None
         span_id = record.span_id if is_id(record.span_id, SPAN_ID_BYTES) else None
-        run_id, run_flags = run_identity(record.attributes, trace_id)
+        run_id = attributes.get(semconv.RUN_ID) or (trace_id.hex() if trace_id else None)
+        run_flags = tuple(flags_of(record.readings, RUN_ID_SLOT)) if marks & FLAGGED else ()
         if run_id is None:
             extraction.refuse(
                 "no_run_id", f"event {event_name!r} has neither a valid xray.run.id nor a trace id"
             )
             continue
-        handler(Event(event_name, record, run_id, run_flags, trace_id, span_id, shared), extraction)
+        event = Event(
+            event_name, record, run_id, run_flags, trace_id, span_id, shared, attributes, marks, detailed
+        )
+        handler(event, extraction)
 
 
-def event_name_of(record: LogRecord) -> str:
-    """Return the event's name; senders from before ``LogRecord.event_name`` put it into an attribute."""
-    if record.event_name:
-        return record.event_name
-    former = record.attributes.get("event.name")
+def _former_name(attributes: NamedValues) -> str:
+    """Senders from before ``LogRecord.event_name`` put it into an attribute."""
+    former = attributes.get(EVENT_NAME)
     return former if isinstance(former, str) else ""
 
 
 def _run(event: Event, extraction: Extraction, terminal: bool) -> None:
     flags: list[Flag] = list(event.shared.flags)
-    fields = run_fields(event.record.attributes, flags)
-    fields["pipeline"] = fields.get("pipeline") or event.shared.pipeline
-    fields["pipeline_version"] = fields.get("pipeline_version") or event.shared.pipeline_version
+    fields = run_fields(event.attributes.values, event.marks, event.detailed, event.record.readings, flags)
+    fields["pipeline"] = fields["pipeline"] or event.shared.pipeline
+    fields["pipeline_version"] = fields["pipeline_version"] or event.shared.pipeline_version
     at = time(event.record.time_ns, f"{event.name}.{_TIME}", extraction.received_ns, flags)
     if terminal:
-        fields["status"] = fields.get("status") or ("crashed" if fields.get("error_type") else "completed")
+        fields["status"] = fields["status"] or ("crashed" if fields["error_type"] else "completed")
     else:
         fields["status"] = None
     extraction.runs.append(
@@ -113,6 +127,7 @@ def _run(event: Event, extraction: Extraction, terminal: bool) -> None:
             service_name=event.shared.service_name,
             environment=event.shared.environment,
             flags=settled([*flags, *event.run_flags]),
+            sent_hash=event.record.sent_hash,
             **fields,
         )
     )
@@ -130,8 +145,8 @@ def _run_wait(event: Event, extraction: Extraction) -> None:
     flags: list[Flag] = []
     field = f"{event.name}.{_TIME}"
     at = time(event.record.time_ns, field, extraction.received_ns, flags)
-    sent_until = event.record.attributes.get(semconv.RUN_WAIT_UNTIL_UNIX_NANO)
-    until = _nanoseconds(sent_until, semconv.RUN_WAIT_UNTIL_UNIX_NANO, flags) or None
+    flags += flags_of(event.record.readings, _WAIT_SLOTS)
+    until = event.attributes.get(semconv.RUN_WAIT_UNTIL_UNIX_NANO) or None
     if at.ns is not None:
         extraction.waits.append(RunWait(event.run_id, at.ns, until, event.trace_id))
     elif at.sent_ns is None:
@@ -154,42 +169,46 @@ def _tell_run(event: Event, extraction: Extraction, flags: Sequence[Flag] = ()) 
 
 
 def _step(event: Event, extraction: Extraction) -> None:
-    attributes = event.record.attributes
-    flags: list[Flag] = list(event.shared.flags)
-    step_id = step_identity(attributes.get(semconv.STEP_ID), semconv.STEP_ID, flags)
-    step_id = step_id or (event.span_id.hex() if event.span_id else None)
+    record, attributes, shared = event.record, event.attributes, event.shared
+    values = attributes.values
+    step_id = attributes.get(semconv.STEP_ID) or (event.span_id.hex() if event.span_id else None)
     if step_id is None:
         extraction.refuse(
             "no_step_id", f"event xray.step of run {event.run_id} has no xray.step.id and no span id"
         )
+        subject = f"/{(record.sent_hash or 0) & _UNSIGNED_64:016x}"
+        extraction.losses.append(Loss(event.run_id, "refused", "steps", subject, 1))
         return
-    values = step_values(attributes, flags)
-    number, attempt_key = attempt(attributes, event.span_id, flags)
-    status = _step_status(attributes.get(semconv.STEP_STATUS), semconv.STEP_STATUS, flags)
-    start = time_attribute(attributes, semconv.STEP_START_UNIX_NANO, 0, extraction.received_ns, flags)
-    end = time_attribute(
-        attributes, semconv.STEP_END_UNIX_NANO, event.record.time_ns, extraction.received_ns, flags
-    )
+    flags: list[Flag] = list(shared.flags)
+    complete_step(values, event.marks, event.detailed, record.readings, flags)
+    if event.marks & FLAGGED:
+        flags += flags_of(record.readings, _STEP_SLOTS)
+    received_ns = extraction.received_ns
+    sent_start = attributes.get(semconv.STEP_START_UNIX_NANO)
+    start = time(sent_start, semconv.STEP_START_UNIX_NANO, received_ns, flags)
+    sent_end = attributes.get(semconv.STEP_END_UNIX_NANO) or record.time_ns
+    end = time(sent_end, semconv.STEP_END_UNIX_NANO, received_ns, flags)
+    status = attributes.get(semconv.STEP_STATUS) or ("error" if values[SLOT["error_type"]] else "ok")
     fields: dict[str, Any] = {
         "run_id": event.run_id,
         "step_id": step_id,
-        "attempt_key": attempt_key,
-        "attempt": number,
+        "attempt_key": attempt_key(values[SLOT["attempt"]], event.span_id),
         "terminal": True,
-        "status": status or ("error" if values[SLOT["error_type"]] else "ok"),
+        "status": status,
         "start_ns": start.ns,
         "start_sent_ns": start.sent_ns,
         "end_ns": end.ns,
         "end_sent_ns": end.sent_ns,
         "trace_id": event.trace_id,
         "span_id": event.span_id,
-        "pipeline": values[SLOT["pipeline"]] or event.shared.pipeline,
-        "pipeline_version": values[SLOT["pipeline_version"]] or event.shared.pipeline_version,
-        "service_name": event.shared.service_name,
-        "environment": event.shared.environment,
-        "dropped_attributes": max(0, min(event.record.dropped_attributes, INT32_MAX)) or None,
+        "pipeline": values[SLOT["pipeline"]] or shared.pipeline,
+        "pipeline_version": values[SLOT["pipeline_version"]] or shared.pipeline_version,
+        "service_name": shared.service_name,
+        "environment": shared.environment,
+        "dropped_attributes": max(0, min(record.dropped_attributes, INT32_MAX)) or None,
         "flags": settled(flags),
         "run_flags": event.run_flags,
+        "sent_hash": record.sent_hash,
     }
     for field, value in fields.items():
         values[SLOT[field]] = value
@@ -197,23 +216,27 @@ def _step(event: Event, extraction: Extraction) -> None:
 
 
 def _decisions(event: Event, extraction: Extraction) -> None:
-    chunk = chunk_of_event(event.run_id, event.span_id, event.record.attributes)
+    chunk = chunk_of_event(event.run_id, event.span_id, event.attributes)
     if chunk is None:
         extraction.refuse(
             "no_step_id", f"decisions of run {event.run_id} have no xray.step.id and no span id"
         )
+        extraction.losses.append(chunk_of_nobody(event.run_id, event.attributes))
         return
-    if refusal := extraction.take_decisions(chunk):
+    count = None if chunk.error is None else sent_count(event.attributes)
+    if refusal := extraction.take_decisions(chunk, count):
         extraction.refused.append(refusal)
     _tell_run(event, extraction)
 
 
 def _artifact(event: Event, extraction: Extraction) -> None:
-    outcome = artifact_of_event(event.run_id, event.span_id, event.record.attributes, extraction.limits)
-    if isinstance(outcome, str):
-        extraction.refuse("artifact", f"artifact of run {event.run_id}: {outcome}")
+    artifact, problem = artifact_of_event(event.run_id, event.span_id, event.attributes)
+    if problem is not None:
+        extraction.refuse("artifact", f"artifact of run {event.run_id}: {problem}")
+        extraction.lose(artifact, "refused")
+    elif refusal := extraction.take_artifact(artifact):
+        extraction.refused.append(refusal)
     else:
-        extraction.artifacts.append(outcome)
         _tell_run(event, extraction)
 
 

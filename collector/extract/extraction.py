@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 
+from collector.extract.foreign import Inference
 from collector.extract.identity import Refusal
-from store.rows import Artifact, Batch, DecisionChunk, RunCopy, RunHeartbeat, RunWait, StepCopy
+from store.losses import loss_of
+from store.rows import Artifact, Batch, DecisionChunk, Loss, Row, RunCopy, RunHeartbeat, RunWait, StepCopy
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,15 @@ class Extraction:
 
     received_ns: int
     limits: Limits = DEFAULT_LIMITS
+    inference: Inference | None = None
+    """Reads spans by other names than ours; None: nobody does."""
     runs: list[RunCopy] = field(default_factory=list)
     waits: list[RunWait] = field(default_factory=list)
     heartbeats: list[RunHeartbeat] = field(default_factory=list)
     steps: list[StepCopy] = field(default_factory=list)
     decisions: list[DecisionChunk] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
     records: Counter[str] = field(default_factory=Counter)
     """Records by what they are to us: ``run``, ``step``, ``member``, ``foreign``, an event's name …"""
     refused: list[Refusal] = field(default_factory=list)
@@ -44,22 +49,47 @@ class Extraction:
         """Note a record that is not stored."""
         self.refused.append(Refusal(reason, message))
 
-    def take_decisions(self, chunk: DecisionChunk) -> Refusal | None:
+    def lose(self, row: Row, cause: str, lost: int | None = None) -> None:
+        """Write into the loss ledger that a row is not stored; lost: how many, where the row does not say."""
+        loss = loss_of(row, cause)
+        if loss is not None:
+            self.losses.append(loss if lost is None else loss._replace(lost=lost))
+
+    def take_decisions(self, chunk: DecisionChunk, sent_count: int | None = None) -> Refusal | None:
         """
         Add a chunk unless it lies past the step's limit; return what of it cannot be used.
 
         Chunks may come in any order and through several collectors, so a chunk is judged by what a
-        step with as many chunks of its size would have.
+        step with as many chunks of its size would have. sent_count: its candidates, as the sender
+        says, for a chunk that could not be read.
         """
         subject, limit = f"decisions of step {chunk.step_id!r}", self.limits.max_decisions_per_step
         if (chunk.chunk_index + 1) * max(1, chunk.item_count) > limit:
+            self.lose(chunk, "over_limit", sent_count if chunk.error else None)
             return Refusal("capture_limit", f"{subject}: more than XRAY_MAX_DECISIONS_PER_STEP={limit}")
         self.decisions.append(chunk)
-        return None if chunk.error is None else Refusal("decisions_unreadable", f"{subject}: {chunk.error}")
+        if chunk.error is None:
+            return None
+        self.lose(chunk, "refused", sent_count)
+        return Refusal("decisions_unreadable", f"{subject}: {chunk.error}")
+
+    def take_artifact(self, artifact: Artifact) -> Refusal | None:
+        """Add an artifact unless it is too large; return what of it cannot be used."""
+        limit = self.limits.max_artifact_bytes
+        if artifact.data is None or artifact.size_bytes <= limit:
+            self.artifacts.append(artifact)
+            return None
+        self.lose(artifact, "over_limit")
+        return Refusal(
+            "artifact",
+            f"artifact of run {artifact.run_id}: {artifact.size_bytes} bytes exceed "
+            f"XRAY_MAX_ARTIFACT_BYTES={limit}; send a URL",
+        )
 
     def is_empty(self) -> bool:
         """Tell whether there is nothing to store."""
-        return not any((self.runs, self.waits, self.heartbeats, self.steps, self.decisions, self.artifacts))
+        of_runs = (self.runs, self.waits, self.heartbeats, self.losses)
+        return not any((*of_runs, self.steps, self.decisions, self.artifacts))
 
     def batch(self, size_bytes: int) -> Batch:
         """Return the rows as the store takes them; size_bytes: of the request after decompression."""
@@ -71,13 +101,11 @@ class Extraction:
             steps=self.steps,
             decisions=self.decisions,
             artifacts=self.artifacts,
+            losses=self.losses,
             size_bytes=size_bytes,
         )
 
     def flags(self) -> Counter[str]:
         """Return how often each flag was raised."""
-        counted: Counter[str] = Counter()
         copies: Iterable[RunCopy | RunHeartbeat | StepCopy] = chain(self.runs, self.heartbeats, self.steps)
-        for copy in copies:
-            counted.update(flag.code for flag in copy.flags)
-        return counted
+        return Counter([flag.code for copy in copies for flag in copy.flags])

@@ -7,11 +7,10 @@ Source: ``contract.md`` (Run id, Step key, Times, Rejected).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from collector.extract.fields import INT32_MAX, INT64_MAX, NAME_BYTES, count, cut, name, version
+from collector.extract.fields import INT64_MAX, NAME_BYTES, cut, items, name, version
 from collector.extract.flags import (
     INVALID_RUN_ID,
     NUL_REMOVED,
@@ -33,8 +32,6 @@ DEFAULT_ATTEMPT_KEY: Final = "1"
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _DIGEST_BYTES = 8
-_attempt = count(INT32_MAX)
-_nanoseconds = count()
 # Before OpenTelemetry's semantic conventions 1.27 the environment had this name.
 _FORMER_ENVIRONMENT = "deployment.environment"
 
@@ -78,21 +75,13 @@ def is_id(value: bytes, size: int) -> bool:
     return len(value) == size and any(value)
 
 
-def run_identity(
-    attributes: Mapping[str, Any], trace_id: bytes | None
-) -> tuple[str | None, tuple[Flag, ...]]:
-    """
-    Return the run id and what is wrong with it.
-
-    None when it is missing or invalid and there is no trace id to stand in.
-    """
-    value = attributes.get(semconv.RUN_ID)
-    fallback = trace_id.hex() if trace_id else None
+def run_identity(value: Any, field: str, flags: list[Flag]) -> str | None:
+    """Return a run id; one that breaks the form is flagged, and the trace stands in."""
     if type(value) is str and _RUN_ID.fullmatch(value):
-        return value, ()
-    if value is None:
-        return fallback, ()
-    return fallback, (flag(INVALID_RUN_ID, semconv.RUN_ID, value),)
+        return value
+    if value is not None:
+        flags.append(flag(INVALID_RUN_ID, field, value))
+    return None
 
 
 def step_identity(value: Any, field: str, flags: list[Flag]) -> str | None:
@@ -116,14 +105,20 @@ def step_identity(value: Any, field: str, flags: list[Flag]) -> str | None:
     return f"{cut(cleaned, NAME_BYTES - len(digest) - 1)}~{digest}"
 
 
-def attempt(
-    attributes: Mapping[str, Any], span_id: bytes | None, flags: list[Flag]
-) -> tuple[int | None, str]:
-    """Return the attempt as sent and its part of the step's key."""
-    number: int | None = _attempt(attributes.get(semconv.STEP_ATTEMPT), semconv.STEP_ATTEMPT, flags)
-    if number is not None:
-        return number, str(number)
-    return None, span_id.hex() if span_id else DEFAULT_ATTEMPT_KEY
+def step_ids(value: Any, field: str, flags: list[Flag]) -> tuple[str, ...] | None:
+    """Return step ids as their steps' keys hold them."""
+    sent = items(value, field, flags)
+    if sent is None:
+        return None
+    ids = (step_identity(item, field, flags) for item in sent)
+    return tuple(id_ for id_ in ids if id_ is not None)
+
+
+def attempt_key(attempt: int | None, span_id: bytes | None) -> str:
+    """Return the attempt's part of a step's key."""
+    if attempt is not None:
+        return str(attempt)
+    return span_id.hex() if span_id else DEFAULT_ATTEMPT_KEY
 
 
 def time(sent: int | None, field: str, received_ns: int, flags: list[Flag]) -> Time:
@@ -134,18 +129,6 @@ def time(sent: int | None, field: str, received_ns: int, flags: list[Flag]) -> T
         return Time(sent, sent)
     flags.append(flag(TIME_OUT_OF_RANGE, field, sent if abs(sent) <= INT64_MAX else str(sent)[:40]))
     return Time(None, max(-INT64_MAX, min(sent, INT64_MAX)))
-
-
-def time_attribute(
-    attributes: Mapping[str, Any], field: str, otherwise: int, received_ns: int, flags: list[Flag]
-) -> Time:
-    """Return a time sent as an attribute, or the one given when there is none."""
-    sent = attributes.get(field)
-    if sent is None:
-        return time(otherwise, field, received_ns, flags)
-    if type(sent) is not int:
-        sent = _nanoseconds(sent, field, flags)
-    return time(sent or otherwise, field, received_ns, flags)
 
 
 def defaults(resource: Resource) -> Defaults:

@@ -1,63 +1,60 @@
 """
-The fields of a run: attributes to a ``RunCopy``.
+The fields of a run: readings to the arguments of a ``RunCopy``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from collector.extract.fields import WHY_BYTES, Reader, name, positive, text, version, word
-from collector.extract.flags import WRONG_TYPE, flag
-from collector.extract.json_text import json_text
+from collector.extract.classify import FLAGGED
+from collector.extract.readings import collect, flags_of, members
+from collector.extract.vocabulary import OURS, RUN_SLOTS, SLOT_OF, TAG_SLOT
+from collector.records import Reading
 from store.rows import Flag
 from xray_otel import semconv
 
-_TAG = semconv.RUN_TAG_PREFIX
-
-_RULES: dict[str, tuple[str, Reader]] = {
-    semconv.PIPELINE_NAME: ("pipeline", name),
-    semconv.PIPELINE_VERSION: ("pipeline_version", version),
-    semconv.RUN_ENTITY: ("entity", name),
-    semconv.RUN_INPUT: ("input", json_text),
-    semconv.RUN_OUTPUT: ("output", json_text),
-    semconv.RUN_OUTCOME: ("outcome", name),
-    semconv.RUN_OUTCOME_REASON: ("outcome_reason", text(WHY_BYTES)),
-    semconv.RUN_TIMEOUT_S: ("timeout_s", positive),
-    semconv.RUN_STATUS: ("status", word(semconv.RUN_STATUSES)),
-    semconv.RUN_ERROR_MESSAGE: ("error_message", text(WHY_BYTES)),
-    semconv.ERROR_TYPE: ("error_type", name),
-    semconv.SCHEMA_ID: ("schema_id", name),
-    semconv.SCHEMA_VERSION: ("schema_version", version),
-    semconv.CAPTURE_LEVEL: ("capture_level", word(semconv.CAPTURE_LEVELS)),
+_FIELDS: Final = {
+    "pipeline": SLOT_OF[semconv.PIPELINE_NAME],
+    "pipeline_version": SLOT_OF[semconv.PIPELINE_VERSION],
+    "entity": SLOT_OF[semconv.RUN_ENTITY],
+    "input": SLOT_OF[semconv.RUN_INPUT],
+    "output": SLOT_OF[semconv.RUN_OUTPUT],
+    "outcome": SLOT_OF[semconv.RUN_OUTCOME],
+    "outcome_reason": SLOT_OF[semconv.RUN_OUTCOME_REASON],
+    "timeout_s": SLOT_OF[semconv.RUN_TIMEOUT_S],
+    "status": SLOT_OF[semconv.RUN_STATUS],
+    "error_message": SLOT_OF[semconv.RUN_ERROR_MESSAGE],
+    "error_type": SLOT_OF[semconv.ERROR_TYPE],
+    "schema_id": SLOT_OF[semconv.SCHEMA_ID],
+    "schema_version": SLOT_OF[semconv.SCHEMA_VERSION],
+    "capture_level": SLOT_OF[semconv.CAPTURE_LEVEL],
 }
 
 
-def run_fields(attributes: Mapping[str, Any], flags: list[Flag]) -> dict[str, Any]:
+def run_fields(
+    values: list[Any],
+    marks: int,
+    detailed: Sequence[Reading],
+    readings: Iterable[Reading],
+    flags: list[Flag],
+) -> dict[str, Any]:
     """
-    Read everything about a run that is not its identity or time.
+    Return everything about a run that is not its identity or time.
 
-    Returns keyword arguments of ``RunCopy``; there are a few runs to hundreds of steps, so
-    this may cost more than ``steps.step_values``.
+    values, marks, detailed: as ``collect`` returned them of the readings. Returns keyword
+    arguments of ``RunCopy``.
     """
-    fields: dict[str, Any] = {}
-    tags: dict[str, str] = {}
-    for attribute, value in attributes.items():
-        rule = _RULES.get(attribute)
-        if rule is not None:
-            fields[rule[0]] = rule[1](value, attribute, flags)
-        elif attribute.startswith(_TAG):
-            _read_tag(attribute, value, tags, flags)
-    if tags:
-        fields["tags"] = tags
+    fields = {field: values[slot] for field, slot in _FIELDS.items()}
+    if detailed:
+        fields["tags"] = members(detailed, TAG_SLOT)
+        if marks & FLAGGED:
+            flags += flags_of(readings, RUN_SLOTS)
     return fields
 
 
-def _read_tag(attribute: str, value: Any, tags: dict[str, str], flags: list[Flag]) -> None:
-    key = name(attribute[len(_TAG) :], attribute, flags)
-    if key is None:
-        flags.append(flag(WRONG_TYPE, attribute, "a tag without a key"))
-        return
-    tag = name(value, attribute, flags)
-    if tag is not None:
-        tags[key] = tag
+def run_fields_of(attributes: Mapping[str, Any], flags: list[Flag]) -> dict[str, Any]:
+    """Return the same from named values."""
+    readings = OURS.read(attributes)
+    values, marks, detailed = collect(readings)
+    return run_fields(values, marks, detailed, readings, flags)

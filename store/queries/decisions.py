@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, and_, select, true
@@ -13,7 +13,8 @@ from store.ids import run_key
 from store.queries.cursor import Cursors
 from store.queries.derived import STEP_EVIDENCE, of_step, ordinals, readable
 from store.queries.filters import Condition, Filters, PageRequest
-from store.queries.records import step_completeness
+from store.queries.losses import of_steps
+from store.queries.records import NOTHING_LOST, sent_number, step_completeness
 from store.queries.types import DecisionPage, DecisionRecord, Evidence, Missing, StepCompleteness
 from store.schema import decisions, runs, steps
 
@@ -88,10 +89,11 @@ def combined(parts: Sequence[StepCompleteness]) -> StepCompleteness:
 
 
 def _added(found: Iterable[Missing]) -> list[Missing]:
-    totals: dict[Any, int] = {}
+    totals: dict[tuple[str, str], int] = {}
     for missing in found:
-        totals[missing.cause] = totals.get(missing.cause, 0) + missing.count
-    return [Missing(cause, count) for cause, count in totals.items()]
+        name = (missing.cause, missing.what)
+        totals[name] = totals.get(name, 0) + missing.count
+    return [Missing(cause, what, count) for (cause, what), count in totals.items()]
 
 
 def _split(filters: Filters) -> tuple[list[Condition], list[Condition]]:
@@ -106,6 +108,9 @@ def _attempts(connection: Connection, key: UUID, step_id: str) -> list[_Attempt]
     numbered = ordinals(lambda step: and_(step.c.run_key == key, step.c.run_day == day))
     known = connection.execute(
         select(
+            steps.c.run_key,
+            steps.c.run_day,
+            steps.c.step_id,
             steps.c.attempt_key,
             steps.c.status,
             steps.c.decisions_recorded,
@@ -118,8 +123,17 @@ def _attempts(connection: Connection, key: UUID, step_id: str) -> list[_Attempt]
         .join_from(steps, numbered, of_step(steps, numbered))
         .join(found, true())
         .where(steps.c.step_id == step_id)
-    ).mappings()
-    attempts = [_Attempt(row["attempt_key"], row["attempt"], step_completeness(row)) for row in known]
+    )
+    stored = known.mappings().all()
+    lost = of_steps(connection, stored)
+    attempts = [
+        _Attempt(
+            row["attempt_key"],
+            row["attempt"],
+            step_completeness(row, lost.get((key, step_id, row["attempt_key"]), NOTHING_LOST)),
+        )
+        for row in stored
+    ]
     keys = {attempt.key for attempt in attempts}
     # Decisions may arrive before their step; they are shown, unnumbered unless the key is the number.
     ahead = connection.scalars(
@@ -128,13 +142,8 @@ def _attempts(connection: Connection, key: UUID, step_id: str) -> list[_Attempt]
         .group_by(decisions.c.attempt_key)
     )
     awaited = StepCompleteness("running", "partial", None, 0)
-    attempts += [_Attempt(k, _sent_number(k), awaited) for k in ahead if k not in keys]
+    attempts += [_Attempt(k, sent_number(k), awaited) for k in ahead if k not in keys]
     return sorted(attempts, key=lambda attempt: (attempt.number or 0, attempt.key))
-
-
-def _sent_number(attempt_key: str) -> int | None:
-    # A span id in hex has 16 digits, so it is never taken for a number that was sent.
-    return int(attempt_key) if attempt_key.isdecimal() and len(attempt_key) < 10 else None
 
 
 def _walk(

@@ -5,7 +5,7 @@ funnel of a run, how much evidence arrived. One subquery each, used for showing 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy import (
     Double,
     FromClause,
     Integer,
+    Label,
     LargeBinary,
     Subquery,
     and_,
@@ -30,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from store.decisions import CODEC
+from store.item_filter import fingerprint
 from store.schema import decisions, runs, steps
 
 Condition = Callable[[FromClause], ColumnElement[bool]]
@@ -181,6 +183,33 @@ def readable(chunk: FromClause) -> ColumnElement[bool]:
     return and_(chunk.c.data.is_not(None), func.substring(chunk.c.data, 1, 1) == literal(CODEC, LargeBinary))
 
 
+_MAX_LOOKED_UP = 16
+"""Items whose fingerprints are looked for one by one; for more, opening the chunk is quicker."""
+
+
+def may_name(chunk: FromClause, item_ids: Collection[str]) -> ColumnElement[bool]:
+    """Return whether a chunk may hold a decision about one of the items; false is certain."""
+    if len(item_ids) > _MAX_LOOKED_UP:
+        return true()
+    stored = chunk.c.item_filter
+    found = (func.position(literal(fingerprint(item), LargeBinary).op("IN")(stored)) > 0 for item in item_ids)
+    return or_(stored.is_(None), *found)
+
+
+def search(step: FromClause, item_id: str, wanted: ColumnElement[bool]) -> FromClause:
+    """
+    Judge a step as ``evidence`` does, with named: the chunks, ascending, that may name the item.
+
+    wanted: whether to look for the item in this step; named is null where it is not to be found.
+    Whether a chunk's codec is ours shows when it is opened: to ask all of them takes as long as the search.
+    """
+    chunk = decisions.alias()
+    opens = chunk.c.data.is_not(None)
+    in_order = aggregate_order_by(chunk.c.chunk_index, chunk.c.chunk_index)
+    named = func.array_agg(in_order).filter(and_(opens, wanted, may_name(chunk, [item_id])))
+    return _judged(step, chunk, opens, named.label("named"))
+
+
 def evidence(step: FromClause) -> FromClause:
     """
     Judge the stored chunks of a step: stored, missing, unreadable, error, grade; one row, always.
@@ -188,7 +217,10 @@ def evidence(step: FromClause) -> FromClause:
     stored: decisions that can be read. missing, unreadable: chunks. grade: ``types.Evidence``.
     """
     chunk = decisions.alias()
-    opens = readable(chunk)
+    return _judged(step, chunk, readable(chunk))
+
+
+def _judged(step: FromClause, chunk: FromClause, opens: ColumnElement[bool], *more: Label[Any]) -> FromClause:
     why_not = func.coalesce(chunk.c.error, "packed by another version")
     expected = func.coalesce(step.c.decisions_chunks, func.max(chunk.c.chunk_total))
     found = (
@@ -198,6 +230,7 @@ def evidence(step: FromClause) -> FromClause:
             func.count(chunk.c.chunk_index).filter(~opens).label("unreadable"),
             func.min(why_not).filter(~opens).label("error"),
             expected.label("expected"),
+            *more,
         )
         .where(of_step(chunk, step))
         .correlate(step)
@@ -222,7 +255,14 @@ def evidence(step: FromClause) -> FromClause:
         else_="partial",
     )
     return (
-        select(judged.c.stored, judged.c.missing, judged.c.unreadable, judged.c.error, grade.label("grade"))
+        select(
+            judged.c.stored,
+            judged.c.missing,
+            judged.c.unreadable,
+            judged.c.error,
+            grade.label("grade"),
+            *(judged.c[column.name] for column in more),
+        )
         .correlate(step)
         .lateral()
     )

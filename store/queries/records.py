@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import RowMapping
 
 from store.queries.types import (
     ArtifactRecord,
     CountsByVerdict,
+    Evidence,
     FlagRecord,
+    LossRecord,
     Missing,
     RunCompleteness,
     RunRecord,
@@ -19,6 +20,21 @@ from store.queries.types import (
     StepCompleteness,
     StepRecord,
 )
+
+CHUNK_MISSING = "chunk_missing"
+CHUNKS = "chunks"
+"""What is missing when nobody says how many candidates were in it."""
+
+
+class Lost(NamedTuple):
+    """The standing losses of one step or run."""
+
+    chunks: int = 0
+    """Chunks of decisions that are missing for a known cause."""
+    entries: Sequence[Missing] = ()
+
+
+NOTHING_LOST = Lost()
 
 # Columns whose names and values are the record's own.
 _RUN_AS_STORED = (
@@ -86,27 +102,27 @@ _VERDICT_COLUMNS = ("kept", "eliminated", "scored", "selected", "not_selected", 
 _SCORE_STATISTICS = ("min", "max", "mean", "std", "p10", "p50", "p90")
 
 
-def run_record(row: RowMapping) -> RunRecord:
+def run_record(row: RowMapping, lost: Lost = NOTHING_LOST) -> RunRecord:
     """row: the columns of ``store.queries.runs``."""
     return RunRecord(
         **{name: row[name] for name in _RUN_AS_STORED},
         tags=row["tags"] or {},
         trace_ids=[trace_id.hex for trace_id in row["trace_ids"] or ()],
         flags=flag_records(row["flags"]),
-        completeness=_run_completeness(row),
+        completeness=_run_completeness(row, lost),
     )
 
 
-def _run_completeness(row: RowMapping) -> RunCompleteness:
-    missing = _missing(row["chunks_missing"], row["chunks_unreadable"])
+def _run_completeness(row: RowMapping, lost: Lost) -> RunCompleteness:
+    missing, evidence = _missing(row, lost), _evidence(row, lost)
     if row["status"] in ("running", "waiting"):
-        return RunCompleteness("running", row["evidence"], missing)
+        return RunCompleteness("running", evidence, missing)
     if row["status"] == "incomplete":
-        return RunCompleteness("incomplete", row["evidence"], missing)
-    return RunCompleteness("partial" if missing else "complete", row["evidence"], missing)
+        return RunCompleteness("incomplete", evidence, missing)
+    return RunCompleteness("partial" if missing else "complete", evidence, missing)
 
 
-def step_record(row: RowMapping) -> StepRecord:
+def step_record(row: RowMapping, lost: Lost = NOTHING_LOST) -> StepRecord:
     """row: the columns of ``store.queries.steps``."""
     return StepRecord(
         **{name: row[name] for name in _STEP_AS_STORED},
@@ -120,28 +136,55 @@ def step_record(row: RowMapping) -> StepRecord:
         span_id=None if row["span_id"] is None else row["span_id"].hex(),
         artifacts=[artifact_record(artifact) for artifact in row["artifacts"]],
         flags=[*flag_records(row["flags"]), *_flags_on_reading(row)],
-        completeness=step_completeness(row),
+        completeness=step_completeness(row, lost),
     )
 
 
-def step_completeness(row: RowMapping) -> StepCompleteness:
+def step_completeness(row: RowMapping, lost: Lost = NOTHING_LOST) -> StepCompleteness:
     """row: a step's status and decisions_recorded with the columns of ``derived.evidence``."""
     return StepCompleteness(
         metrics="running" if row["status"] == "running" else "exact",
-        evidence=row["evidence"],
+        evidence=_evidence(row, lost),
         decisions_recorded=row["decisions_recorded"],
         decisions_stored=row["decisions_stored"],
-        missing=_missing(row["chunks_missing"], row["chunks_unreadable"]),
+        missing=_missing(row, lost),
     )
 
 
-def _missing(chunks_missing: int | Decimal, chunks_unreadable: int | Decimal) -> Sequence[Missing]:
-    found = []
-    if chunks_missing:
-        found.append(Missing("chunk_missing", int(chunks_missing)))
-    if chunks_unreadable:
-        found.append(Missing("unreadable", int(chunks_unreadable)))
-    return found
+def _missing(row: RowMapping, lost: Lost) -> Sequence[Missing]:
+    """What nobody explains, what cannot be unpacked, and what the ledger holds."""
+    unexplained = int(row["chunks_missing"]) - lost.chunks
+    found = [] if unexplained <= 0 else [Missing(CHUNK_MISSING, CHUNKS, unexplained)]
+    if row["chunks_unreadable"]:
+        found.append(Missing("unreadable", CHUNKS, int(row["chunks_unreadable"])))
+    return [*found, *lost.entries]
+
+
+def _evidence(row: RowMapping, lost: Lost) -> Evidence:
+    # Without a number that was announced, the rows do not show what the ledger knows.
+    evidence: Evidence = row["evidence"]
+    return "partial" if any(entry.what == "decisions" for entry in lost.entries) else evidence
+
+
+def loss_record(row: RowMapping) -> LossRecord:
+    """row: the columns of ``store.queries.losses``."""
+    return LossRecord(
+        run_id=row["run_id"],
+        pipeline=row["pipeline"],
+        service_name=row["service_name"],
+        cause=row["cause"],
+        what=row["what"],
+        count=row["lost"],
+        step_id=row["step_id"],
+        attempt=None if row["attempt_key"] is None else sent_number(row["attempt_key"]),
+        received_at=row["received_at"],
+    )
+
+
+def sent_number(attempt_key: str) -> int | None:
+    """Return the attempt as it was sent, from its key."""
+    # A span id in hex has 16 digits, so it is never taken for a number that was sent.
+    return int(attempt_key) if attempt_key.isdecimal() and len(attempt_key) < 10 else None
 
 
 def _flags_on_reading(row: RowMapping) -> Sequence[FlagRecord]:

@@ -11,7 +11,8 @@ from store.ids import run_key
 from store.queries.cursor import Cursors, SortKey, after
 from store.queries.derived import RUN_FUNNEL, run_evidence
 from store.queries.filters import Filters, PageRequest
-from store.queries.records import run_record
+from store.queries.losses import of_runs
+from store.queries.records import NOTHING_LOST, run_record
 from store.queries.status import RUN_DURATION_MS, RUN_ENDED_AT, RUN_STATUS, clock
 from store.queries.types import ListCompleteness, Page, RunRecord
 from store.schema import runs
@@ -49,7 +50,8 @@ def list_runs(
     )
     rows = connection.execute(statement, clock(now, default_timeout_s)).mappings().all()
     more, rows = len(rows) > page.limit, rows[: page.limit]
-    records = [run_record(row) for row in rows]
+    lost = of_runs(connection, rows)
+    records = [run_record(row, lost.get(row["run_key"], NOTHING_LOST)) for row in rows]
     position = [rows[-1]["started_at"], rows[-1]["run_key"]] if more else None
     return Page(
         records,
@@ -64,7 +66,9 @@ def one_run(
     """Return the run, or None when nothing of it has arrived."""
     statement = _records().where(runs.c.run_key == run_key(run_id)).limit(1)
     row = connection.execute(statement, clock(now, default_timeout_s)).mappings().first()
-    return None if row is None else run_record(row)
+    if row is None:
+        return None
+    return run_record(row, of_runs(connection, [row]).get(row["run_key"], NOTHING_LOST))
 
 
 def _records() -> Select[Any]:
@@ -89,6 +93,7 @@ def _records() -> Select[Any]:
 
 _COLUMNS = (
     "run_key",
+    "run_day",
     "run_id",
     "pipeline",
     "pipeline_version",

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, FromClause, Select, Uuid, and_, bindparam, func, select, true, tuple_
+from sqlalchemy import (
+    Connection,
+    FromClause,
+    RowMapping,
+    Select,
+    Uuid,
+    and_,
+    bindparam,
+    func,
+    select,
+    true,
+    tuple_,
+)
 
 from store.ids import run_key
 from store.queries.artifacts import of_one_step
 from store.queries.cursor import Cursors, SortKey, after
 from store.queries.derived import STEP_EVIDENCE, of_run, of_step, ordinals
 from store.queries.filters import Filters, PageRequest
-from store.queries.records import step_record
+from store.queries.losses import of_steps
+from store.queries.records import NOTHING_LOST, step_record
 from store.queries.types import ListCompleteness, Page, StepRecord
 from store.schema import runs, steps
 
@@ -59,13 +72,13 @@ def list_steps(
     position = (
         None if last is None else [last["started_at"], last["run_key"], last["step_id"], last["attempt_key"]]
     )
-    return _page([step_record(row) for row in rows], cursors, question, position)
+    return _page(_with_losses(connection, rows), cursors, question, position)
 
 
 def steps_of_run(connection: Connection, run_id: str, *, limit: int = MAX_STEPS) -> list[StepRecord]:
     """Return the first steps of a run in order; empty for an unknown run."""
-    rows = connection.execute(_OF_RUN.limit(limit), {"asked_run": run_key(run_id)}).mappings()
-    return [step_record(row) for row in rows]
+    rows = connection.execute(_OF_RUN.limit(limit), {"asked_run": run_key(run_id)}).mappings().all()
+    return _with_losses(connection, rows)
 
 
 def named_steps_of_run(
@@ -75,8 +88,8 @@ def named_steps_of_run(
     if not keys:
         return []
     named = _OF_RUN.where(tuple_(steps.c.step_id, steps.c.attempt_key).in_(list(keys)))
-    rows = connection.execute(named, {"asked_run": run_key(run_id)}).mappings()
-    return [step_record(row) for row in rows]
+    rows = connection.execute(named, {"asked_run": run_key(run_id)}).mappings().all()
+    return _with_losses(connection, rows)
 
 
 def page_of_run(connection: Connection, cursors: Cursors, run_id: str, page: PageRequest) -> Page[StepRecord]:
@@ -89,7 +102,13 @@ def page_of_run(connection: Connection, cursors: Cursors, run_id: str, page: Pag
     more, rows = len(rows) > page.limit, rows[: page.limit]
     last = rows[-1] if more else None
     position = None if last is None else [last[name] for name in _RUN_ORDER_NAMES]
-    return _page([step_record(row) for row in rows], cursors, question, position)
+    return _page(_with_losses(connection, rows), cursors, question, position)
+
+
+def _with_losses(connection: Connection, rows: Sequence[RowMapping]) -> list[StepRecord]:
+    lost = of_steps(connection, rows)
+    keys = ((row["run_key"], row["step_id"], row["attempt_key"]) for row in rows)
+    return [step_record(row, lost.get(key, NOTHING_LOST)) for row, key in zip(rows, keys, strict=True)]
 
 
 def _records(numbered: FromClause) -> Select[Any]:

@@ -35,11 +35,17 @@ class FlagRecord:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Evidence that was sent and cannot be read."""
+    """What was recorded and cannot be read, for one cause."""
 
-    cause: Literal["chunk_missing", "unreadable"]
+    cause: str
+    """
+    A cause of the loss ledger (``store.losses.CAUSES``); ``chunk_missing``: announced, and nobody says what
+    became of it; ``unreadable``: stored, and cannot be unpacked.
+    """
+    what: str
+    """runs, steps, decisions (counted in candidates), artifacts, texts; chunks (of decisions)."""
     count: int
-    """Chunks. When nobody said how many chunks there are, 1 stands for "at least one"."""
+    """Of chunks, when nobody said how many there are, 1 stands for "at least one"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +215,35 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class LossRecord:
+    """One entry of the loss ledger, or what follows from a step's record in the same shape."""
+
+    run_id: str | None
+    """None when the sender could not tell."""
+    pipeline: str | None
+    service_name: str | None
+    """Of the run, or of the sender when there is no run."""
+    cause: str
+    what: str
+    count: int
+    step_id: str | None
+    attempt: int | None
+    """As sent; None also when the attempts of the step are numbered by their start."""
+    received_at: datetime
+    """When it was first known; for ``chunk_missing``, the receipt of the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossTotal:
+    """What was lost for one cause."""
+
+    cause: str
+    what: str
+    count: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run of a pipeline."""
 
@@ -284,6 +319,56 @@ class DecisionPage:
     next_cursor: str | None
     completeness: StepCompleteness
     """Of all attempts the query covers, filters on candidates aside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemDecision(DecisionRecord):
+    """What one step of one run decided about an item."""
+
+    run_id: str
+    pipeline: str | None
+    pipeline_version: str | None
+    entity: str | None
+    step_id: str
+    name: str
+    step_type: str | None
+    started_at: datetime
+    """Start of the step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemCompleteness:
+    """
+    How much of the record a search for an item has seen.
+
+    ``exact``: each step that was searched has its full record. ``partial``: the item may have passed
+    some of them unseen; the counts say how many, each step once.
+    """
+
+    state: Literal["exact", "partial"]
+    steps_searched: int
+    """Steps looked at for this page that satisfy the filters."""
+    searched_back_to: datetime | None
+    """Start of the oldest step looked at; None when there was none."""
+    running: int
+    """Steps whose end has not arrived, and decisions may yet."""
+    sampled: int
+    """Steps of which a declared sample was recorded, without the item in it."""
+    partial: int
+    """Steps of which not every candidate's decision can be read, none of those about the item."""
+    none: int
+    """Steps that took candidates and of which no decision was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemHistory:
+    """Decisions about one item in all runs, newest step first."""
+
+    item_id: str
+    items: Sequence[ItemDecision]
+    next_cursor: str | None
+    """None when all steps were searched; a page may end before it is full, even empty."""
+    completeness: ItemCompleteness
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from sqlalchemy import ARRAY, ColumnElement, Numeric, Text, case, cast, func, li
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.decisions import VERDICTS
+from store.losses import CAUSES, THINGS
 from store.queries.derived import RUN_FUNNEL, STEP_ATTEMPT, STEP_INDEX
 from store.queries.status import RUN_DURATION_MS, RUN_STATUS, RUN_STATUSES, STEP_STATUSES
 from store.schema import runs, steps
@@ -219,17 +220,39 @@ RUNS = Vocabulary(
     step=_STEP_OF_RUN,
 )
 
-DECISIONS = Vocabulary(
-    "decisions",
+LOSSES = Vocabulary(
+    "losses",
     (
-        Field("item_id", "text", "Id of the candidate."),
-        Field("verdict", "text", "What was decided.", words=tuple(VERDICTS.values())),
-        Field("reason", "text", "Code of the reason."),
-        Field("attempt", "integer", "Number of the attempt of the step, from 1; without it, all."),
-        Field("score", "number", "Score of the candidate."),
-        Field("value", "number", "Observed value, where it is a number."),
-        Field("threshold", "number", "Threshold, where it is a number."),
-        Field("probability", "number", "Inclusion probability when sampled."),
+        Field("run_id", "text", "Id of the run; lists its missing chunks (chunk_missing) too."),
+        Field("pipeline", "text", "Name of the pipeline."),
+        Field("service_name", "text", "OTel service.name of the sender."),
+        Field("cause", "text", "Why it is not stored; chunk_missing needs run_id.", words=CAUSES),
+        Field("what", "text", "What was lost.", words=(*THINGS, "chunks")),
+        Field("step_id", "text", "Id of the step."),
+        Field("started", "time", "Start of the run."),
+        Field("received", "time", "When the loss was first known."),
     ),
     (),
 )
+
+_DECISION_FIELDS = (
+    Field("item_id", "text", "Id of the candidate."),
+    Field("verdict", "text", "What was decided.", words=tuple(VERDICTS.values())),
+    Field("reason", "text", "Code of the reason."),
+    Field("attempt", "integer", "Number of the attempt of the step, from 1; without it, all."),
+    Field("score", "number", "Score of the candidate."),
+    Field("value", "number", "Observed value, where it is a number."),
+    Field("threshold", "number", "Threshold, where it is a number."),
+    Field("probability", "number", "Inclusion probability when sampled."),
+)
+
+ITEM_HISTORY = Vocabulary(
+    "decisions about an item",
+    (
+        *(field for field in _STEP_FIELDS if field.name in ("pipeline", "name", "step_type", "started")),
+        *(field for field in _DECISION_FIELDS if field.name not in ("item_id", "attempt")),
+    ),
+    (),
+)
+
+DECISIONS = Vocabulary("decisions", _DECISION_FIELDS, ())

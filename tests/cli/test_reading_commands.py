@@ -261,3 +261,18 @@ def test_api_that_is_away(free_port: int) -> None:
     assert f"127.0.0.1:{free_port}" in done.stderr
     assert "xray up" in done.stderr
     assert xray("runs", "--url", "nonsense").returncode == 2
+
+
+def test_items_finds_an_item_in_all_runs(server: ServiceProcess) -> None:
+    """One line per decision, newest first; on stderr, how far the search has looked."""
+    done = xray("items", "b", "--verdict", "eliminated", "--url", server.api)
+    assert done.returncode == 0, done.stderr
+    heading, line = done.stdout.splitlines()
+    assert heading.split()[:5] == ["STARTED", "RUN", "PIPELINE", "STEP", "VERDICT"]
+    assert RUN_ID in line
+    assert line.split()[-5:] == ["eliminated", "too_dear", "–", "99", "50"]
+    assert done.stderr.startswith("searched: 2 steps back to ")
+    assert done.stderr.endswith("; without a full record of: 1 none\n")
+    (decision,) = parsed(server, "items", "b", "--pipeline", "shop")["items"]
+    assert (decision["run_id"], decision["value"]) == (RUN_ID, 99)
+    assert answered(server, "items", "b", "--type", "rank") == "No decision about b matches.\n"

@@ -174,13 +174,6 @@ def test_port_in_use_names_the_setting(database_url: str, variable: str) -> None
     assert f"set {variable} to another port" in last
 
 
-def test_foreign_interface_needs_a_flag(database_url: str) -> None:
-    """Binding beyond loopback without keys is refused unless it is asked for explicitly."""
-    done = refused("up", XRAY_DATABASE_URL=database_url, XRAY_HOST="0.0.0.0")
-    assert done.returncode == 2
-    assert "XRAY_ALLOW_ANONYMOUS" in done.stderr
-
-
 def test_database_that_is_away(free_port: int) -> None:
     """A database that does not answer ends the start with one line: setting, host, port, reason."""
     done = refused("up", XRAY_DATABASE_URL=f"postgresql://nobody:secret@127.0.0.1:{free_port}/none")

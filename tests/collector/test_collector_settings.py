@@ -21,8 +21,6 @@ def test_defaults():
     [
         ("XRAY_GRPC_PORT", "abc"),
         ("XRAY_HTTP_PORT", "70000"),
-        ("XRAY_HOST", "0.0.0.0"),
-        ("XRAY_HOST", "shop.example"),
         ("XRAY_MAX_REQUEST_BYTES", "10"),
         ("XRAY_INTAKE_MAX_BYTES", "lots"),
         ("XRAY_WRITE_TIMEOUT_S", "0"),
@@ -37,12 +35,6 @@ def test_a_wrong_setting_is_named(variable: str, value: str):
     assert caught.value.variable == variable
     assert value in str(caught.value)
     assert caught.value.accepted
-
-
-def test_every_interface_needs_a_word():
-    """Another interface than loopback is taken when the anonymous access is allowed in so many words."""
-    settings = load(CollectorSettings, {"XRAY_HOST": "0.0.0.0", "XRAY_ALLOW_ANONYMOUS": "true"})
-    assert settings.host == "0.0.0.0"
 
 
 def test_origins_are_a_list():

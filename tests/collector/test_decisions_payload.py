@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from collector.decisions import from_list, parse
 from collector.errors import DecisionsUnreadable
-from store.decisions import pack, rows, unpack
+from store.decisions import pack, pack_text, rows, unpack
 
 WHOLE = {
     "v": 1,
@@ -33,7 +33,7 @@ WHOLE = {
 
 def test_a_whole_payload_reads_back():
     """Every column comes through, a scalar stands for all, and a missing value differs from none recorded."""
-    first, second, third = rows(unpack(pack(parse(orjson.dumps(WHOLE)))))
+    first, second, third = rows(parse(orjson.dumps(WHOLE)).columns)
     assert (first.item_id, first.verdict, first.reason, first.threshold, first.value_missing) == (
         "a",
         "kept",
@@ -72,7 +72,9 @@ def test_a_whole_payload_reads_back():
         {"reasons": "best"},
         {"reason": [None, 0, 2]},
         {"reason": [None, 0, -1]},
-        {"reason": [None, 0, True]},
+        {"reason": [None, 0, 0.5]},
+        {"reason": [None, 0, []]},
+        {"reason": [None, 0]},
         {"reason": 7},
         {"texts": None},
         {"score": [0.4, 0.9]},
@@ -107,10 +109,32 @@ def test_what_breaks_the_format_is_unreadable(change: dict[str, Any]):
 def test_a_payload_is_read_whole_or_not_at_all(value: Any, column: str):
     """Whatever stands in a column, the payload is unreadable or every candidate can be read back."""
     try:
-        columns = parse(orjson.dumps(WHOLE | {column: value}))
+        payload = parse(orjson.dumps(WHOLE | {column: value}))
     except DecisionsUnreadable:
         return
-    assert len(list(rows(unpack(pack(columns))))) == columns.count
+    assert payload.text is not None
+    as_sent, rebuilt = rows(unpack(pack_text(payload.text))), rows(unpack(pack(payload.columns)))
+    assert len(list(as_sent)) == len(list(rebuilt)) == payload.columns.count
+
+
+@pytest.mark.parametrize("change", [{}, {"reason": [None, 0.0, 1]}, {"missing": [2, 2]}, {"reasons": None}])
+def test_what_was_sent_and_what_is_made_of_it_read_the_same(change: dict[str, Any]):
+    """Whether the sent text is stored or one that is made of the columns makes no difference to readers."""
+    sent = WHOLE | change
+    if sent["reasons"] is None:
+        sent = sent | {"reason": None}
+    payload = parse(orjson.dumps(sent, option=orjson.OPT_INDENT_2))
+    assert payload.text is not None
+    as_sent = list(rows(unpack(pack_text(payload.text))))
+    assert as_sent == list(rows(unpack(pack(payload.columns)))) == list(rows(payload.columns))
+    assert [decision.value_missing for decision in as_sent] == [False, False, True]
+
+
+def test_unknown_columns_are_not_stored():
+    """What no reader of this version knows does not reach the table; the rest does."""
+    payload = parse(orjson.dumps(WHOLE | {"embedding": [[0.1] * 100] * 3}))
+    assert payload.text is None
+    assert payload.columns == parse(orjson.dumps(WHOLE)).columns
 
 
 @given(st.binary(max_size=60))

@@ -14,12 +14,55 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from collector.decode import otlp_json, protobuf
+from collector.decode.attributes import NOT_A_VALUE
+from collector.decode.otlp_json import JsonDecoder
+from collector.decode.protobuf import ProtobufDecoder
 from collector.errors import Undecodable
-from collector.records import MAX_DEPTH, TOO_DEEP, Unreadable
+from collector.records import (
+    MAX_DEPTH,
+    TOO_DEEP,
+    Decoded,
+    LogRecord,
+    Reading,
+    SpanEvent,
+    SpanRecord,
+    Unreadable,
+    ValueReader,
+)
 from tests.collector.strategies import log_requests, trace_requests
 from tests.fixtures.otlp import event, logs, span, traces
 from tests.fixtures.otlp_json import encode
+
+
+class AsSent:
+    """An ``Interpreter`` that reads every attribute as it is."""
+
+    undecoded = frozenset({"raw"})
+    reads_events = True
+
+    def reader(self, name: str) -> ValueReader | None:
+        """Keep the value with its name."""
+
+        def read(value: Any) -> Reading:
+            return 0, (name, value), 0, None
+
+        return read
+
+
+protobuf, otlp_json = ProtobufDecoder(AsSent()), JsonDecoder(AsSent())
+
+
+def attributes_of(record: SpanRecord | LogRecord) -> dict[str, Any]:
+    """What the attributes of a record were read as."""
+    return dict(value for _, value, _, _ in record.readings)
+
+
+def comparable(decoded: Decoded[Any]) -> list[Any]:
+    """The records without their hashes, which are of the bytes."""
+    return [
+        record._replace(sent_hash=None, resource=record.resource._replace(sent_hash=0))
+        for record in decoded.records
+    ]
 
 
 def json_span(**fields: Any) -> bytes:
@@ -33,7 +76,7 @@ def json_span(**fields: Any) -> bytes:
 def json_value(value: Any) -> Any:
     """What an attribute value of OTLP/JSON is read as."""
     (record,) = otlp_json.decode_traces(json_span(attributes=[{"key": "xray.x", "value": value}])).records
-    return record.attributes["xray.x"]
+    return attributes_of(record)["xray.x"]
 
 
 def same(one: Any, other: Any) -> bool:
@@ -53,10 +96,10 @@ def _ordered(value: Any) -> Any:
 @settings(max_examples=80, deadline=None)
 def test_spans_are_the_same_in_both_encodings(request: ExportTraceServiceRequest):
     """A request of spans decodes to equal records from protobuf and from JSON."""
-    from_protobuf = protobuf.decode_traces(request.SerializeToString())
-    from_json = otlp_json.decode_traces(encode(request))
-    assert same(from_protobuf.records, from_json.records)
-    assert len(from_protobuf.records) == sum(
+    from_protobuf = comparable(protobuf.decode_traces(request.SerializeToString()))
+    from_json = comparable(otlp_json.decode_traces(encode(request)))
+    assert same(from_protobuf, from_json)
+    assert len(from_protobuf) == sum(
         len(scope.spans) for group in request.resource_spans for scope in group.scope_spans
     )
 
@@ -66,8 +109,8 @@ def test_spans_are_the_same_in_both_encodings(request: ExportTraceServiceRequest
 def test_events_are_the_same_in_both_encodings(request: ExportLogsServiceRequest):
     """A request of log records decodes to equal records from protobuf and from JSON."""
     assert same(
-        protobuf.decode_logs(request.SerializeToString()).records,
-        otlp_json.decode_logs(encode(request)).records,
+        comparable(protobuf.decode_logs(request.SerializeToString())),
+        comparable(otlp_json.decode_logs(encode(request))),
     )
 
 
@@ -80,7 +123,8 @@ def test_foreign_spans_are_counted_and_not_decoded():
         protobuf.decode_traces(request.SerializeToString()),
         otlp_json.decode_traces(encode(request)),
     ):
-        assert (decoded.foreign, [record.name for record in decoded.records]) == (1, ["b"])
+        assert [record.name for record in decoded.records] == ["b"]
+        assert decoded.foreign == 1
 
 
 def test_the_last_of_several_equal_keys_wins():
@@ -92,7 +136,8 @@ def test_the_last_of_several_equal_keys_wins():
         protobuf.decode_traces(request.SerializeToString()),
         otlp_json.decode_traces(encode(request)),
     ):
-        assert decoded.records[0].attributes == {"xray.run.id": "last"}
+        (record,) = decoded.records
+        assert attributes_of(record) == {"xray.run.id": "last"}
 
 
 def test_text_that_is_not_utf8_costs_no_span():
@@ -100,8 +145,9 @@ def test_text_that_is_not_utf8_costs_no_span():
     broken = span("broken", {"xray.run.id": "run-1", "xray.step.why": "XXXX"}, trace="t")
     body = traces([broken, span("whole", {"xray.run.id": "run-1"}, trace="t")]).SerializeToString()
     decoded = protobuf.decode_traces(body.replace(b"XXXX", b"\xff\xfeOK"))
-    assert [record.name for record in decoded.records] == ["broken", "whole"]
-    assert decoded.records[0].attributes == {"xray.run.id": "run-1", "xray.step.why": "\udcff\udcfeOK"}
+    first, second = decoded.records
+    assert (first.name, second.name) == ("broken", "whole")
+    assert attributes_of(first) == {"xray.run.id": "run-1", "xray.step.why": "\udcff\udcfeOK"}
 
 
 def test_a_resource_that_is_not_utf8_costs_no_span():
@@ -126,30 +172,115 @@ def test_the_order_of_a_nested_map_does_not_show():
         for key in keys:
             entries.add(key=key).value.int_value = 1
         (record,) = protobuf.decode_traces(traces([sent]).SerializeToString()).records
-        read.append(str(record.attributes["xray.step.input"]))
+        read.append(str(attributes_of(record)["xray.step.input"]))
     assert read[0] == read[1]
 
 
-def test_a_key_that_is_not_utf8_costs_one_span():
-    """A span that cannot be read at all is refused alone."""
+def test_a_key_that_is_not_utf8_costs_nothing():
+    """A name with broken bytes is no name of ours; its span keeps all that is."""
     broken = span("broken", {"xray.run.id": "run-1", "xray.XXXX": 1}, trace="t")
-    body = traces([broken, span("whole", {"xray.run.id": "run-1"}, trace="t")]).SerializeToString()
-    decoded = protobuf.decode_traces(body.replace(b"XXXX", b"\xff\xfeOK"))
+    body = traces([broken]).SerializeToString()
+    (record,) = protobuf.decode_traces(body.replace(b"XXXX", b"\xff\xfeOK")).records
+    assert attributes_of(record) == {"xray.run.id": "run-1", "xray.\udcff\udcfeOK": 1}
+
+
+def test_an_attribute_that_is_none_costs_one_span():
+    """A span that cannot be read at all is refused alone."""
+    body = _field(1, _field(2, _field(2, _field(9, b"\xff\xffxray.")) + _field(2, _field(9, b"xray."))))
+    decoded = protobuf.decode_traces(
+        body + traces([span("whole", {"xray.x": 1}, trace="t")]).SerializeToString()
+    )
     assert [record.name for record in decoded.records] == ["whole"]
-    assert len(decoded.undecodable) == 1
+    assert len(decoded.undecodable) == 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\xff",  # no field
+        b"\x0a\x05abc",  # a text that ends early
+        b"\x18\xff",  # a number that ends early
+        b"\x2a\x03\x0a\x05\x18",  # an element that ends early
+        b"\x32\x02\xff\xff",  # entries that are none
+    ],
+)
+def test_a_value_that_is_no_value_costs_itself(value: bytes):
+    """Bytes that are no ``AnyValue`` are marked, and the other attributes are whole; twice the same."""
+    attributes = _field(9, _field(1, b"xray.x") + _field(2, value)) + _field(9, _field(1, b"xray.y"))
+    body = _field(1, _field(2, _field(2, attributes)))
+    for _ in range(3):
+        (record,) = protobuf.decode_traces(body).records
+        assert attributes_of(record) == {"xray.x": NOT_A_VALUE, "xray.y": None}
+
+
+def test_events_of_spans():
+    """Of a span's events those about decisions are read, in both encodings, and a broken one is counted."""
+    sent = span("a", {"xray.run.id": "run-1"}, trace="t")
+    for name in ("xray.decision", "exception", "xray.decisions"):
+        event_ = sent.events.add(name=name)
+        event_.attributes.add(key="xray.note").value.string_value = "xray.decision"
+    sent.dropped_events_count = 3
+    request = traces([sent])
+    expected = [
+        SpanEvent(name, {"xray.note": "xray.decision"}) for name in ("xray.decision", "xray.decisions")
+    ]
+    for decoded in (
+        protobuf.decode_traces(request.SerializeToString()),
+        otlp_json.decode_traces(encode(request)),
+    ):
+        (record,) = decoded.records
+        assert (record.events, record.dropped_events) == (expected, 3)
+
+
+def hashes(decoded: Decoded[Any]) -> list[int | None]:
+    """Of each record."""
+    return [record.sent_hash for record in decoded.records]
+
+
+def test_a_record_has_a_hash_of_what_was_sent():
+    """The same bytes under the same resource have the same hash, anything else another; in each encoding."""
+    sent = [span("a", {"xray.run.id": "r"}, trace="t"), span("b", {"xray.run.id": "r"}, trace="t")]
+    for decode, written in (
+        (protobuf.decode_traces, lambda request: request.SerializeToString()),
+        (otlp_json.decode_traces, encode),
+    ):
+        first, second = hashes(decode(written(traces(sent))))
+        again, other = decode(written(traces(sent))), decode(written(traces(sent, service="another")))
+        assert hashes(again) == [first, second]
+        assert len({first, second, *hashes(other)}) == 4
+
+
+def test_evidence_has_no_hash():
+    """Of decisions there are no copies to order, and their bytes are many."""
+    names = ("xray.run.start", "xray.step", "xray.step.decisions", "xray.artifact")
+    request = logs([event(name, {"xray.run.id": "r"}, trace="t") for name in names])
+    for found in (
+        hashes(protobuf.decode_logs(request.SerializeToString())),
+        hashes(otlp_json.decode_logs(encode(request))),
+    ):
+        assert [each is None for each in found] == [False, False, True, True]
+
+
+def test_texts_that_are_wanted_undecoded():
+    """Such a text comes as the bytes that it was sent as, long or short."""
+    for length in (3, 500, 70_000):
+        body = traces([span("a", {"xray.run.id": "r", "raw": "x" * length}, trace="t")]).SerializeToString()
+        for _ in range(3):
+            (record,) = protobuf.decode_traces(body).records
+            assert attributes_of(record)["raw"] == b"x" * length
 
 
 @pytest.mark.parametrize("depth", [1, 40, MAX_DEPTH, MAX_DEPTH + 1, 300])
 def test_deep_values_cost_one_value(depth: int):
     """A value within the limit of nesting is read and a deeper one marked; the record stays, either way."""
-    from_protobuf = protobuf.decode_traces(_deep_protobuf(depth)).records[0]
-    from_json = otlp_json.decode_traces(_deep_json(depth)).records[0]
+    (from_protobuf,) = protobuf.decode_traces(_deep_protobuf(depth)).records
+    (from_json,) = otlp_json.decode_traces(_deep_json(depth)).records
     expected: Any = 7
     for _ in range(depth):
         expected = [expected]
     for record in (from_protobuf, from_json):
-        assert record.attributes["xray.run.id"] == "run-1"
-        assert record.attributes["xray.deep"] == (expected if depth <= MAX_DEPTH else TOO_DEEP)
+        assert attributes_of(record)["xray.run.id"] == "run-1"
+        assert attributes_of(record)["xray.deep"] == (expected if depth <= MAX_DEPTH else TOO_DEEP)
 
 
 def _deep_json(depth: int) -> bytes:
@@ -215,7 +346,7 @@ def test_bare_nan_and_half_surrogates_in_json():
     body = json_span(attributes=[{"key": "xray.x", "value": {"doubleValue": 17.25}}], name="NAME")
     body = body.replace(b"17.25", b"NaN").replace(b"NAME", b"\\ud800")
     (record,) = otlp_json.decode_traces(body).records
-    assert math.isnan(record.attributes["xray.x"])
+    assert math.isnan(attributes_of(record)["xray.x"])
     assert record.name == "\ud800"
 
 
@@ -230,7 +361,7 @@ def test_ids_are_hex_of_either_case():
 def test_an_id_that_is_no_hex_costs_one_span():
     """A span whose id is no hex is refused alone and said so."""
     decoded = otlp_json.decode_traces(json_span(traceId="not hex"))
-    assert not decoded.records
+    assert not list(decoded.records)
     assert re.search("traceId is not hex", decoded.undecodable[0])
 
 
@@ -241,7 +372,7 @@ def test_attributes_that_are_no_list_make_a_foreign_span(attributes: Any):
     good = {"attributes": [{"key": "xray.run.id", "value": {"stringValue": "run-1"}}]}
     body = orjson.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [bad, good]}]}]})
     decoded = otlp_json.decode_traces(body)
-    assert (len(decoded.records), decoded.foreign) == (1, 1)
+    assert (len(list(decoded.records)), decoded.foreign) == (1, 1)
 
 
 def test_an_event_named_by_an_attribute_alone_is_ours():
@@ -251,7 +382,7 @@ def test_an_event_named_by_an_attribute_alone_is_ours():
         protobuf.decode_logs(request.SerializeToString()),
         otlp_json.decode_logs(encode(request)),
     ):
-        assert [record.attributes["event.name"] for record in decoded.records] == ["xray.run.start"]
+        assert [attributes_of(record)["event.name"] for record in decoded.records] == ["xray.run.start"]
 
 
 @pytest.mark.parametrize("body", [b"\xff\xff", b"hello, this is text"])

@@ -12,9 +12,12 @@ import pytest
 
 from collector.extract.events import extract_events
 from collector.extract.extraction import Extraction, Limits
+from collector.extract.vocabulary import OURS
 from collector.records import LogRecord, Resource
 from store.decisions import unpack
-from store.rows import Artifact, Flag, RunHeartbeat, RunWait
+from store.losses import CAUSES, THINGS
+from store.rows import Artifact, Flag, Loss, RunHeartbeat, RunWait
+from xray_otel import semconv
 
 NOW_NS = 1_790_000_000_000_000_000
 AT_NS = NOW_NS - 5_000_000
@@ -33,9 +36,10 @@ def extract(
         "time_ns": AT_NS,
         "trace_id": TRACE,
         "span_id": SPAN,
-        "attributes": attributes,
+        "readings": OURS.read(attributes),
         "dropped_attributes": 0,
         "resource": Resource({"service.name": "shop"}),
+        "sent_hash": 7,
     }
     extraction = Extraction(NOW_NS, limits or Limits())
     extract_events([LogRecord(**(fields | changes))], extraction)
@@ -163,7 +167,7 @@ def test_event_name_as_an_attribute():
     assert extract("", {**RUN, "event.name": "xray.run.start"}).runs
 
 
-@pytest.mark.parametrize("name", ["xray.outcome", "xray.schema", "xray.losses", "xray.of.the.future"])
+@pytest.mark.parametrize("name", ["xray.outcome", "xray.schema", "xray.of.the.future"])
 def test_events_that_this_version_does_not_store(name: str):
     """An event of ours without a place to go is refused by name, never dropped in silence."""
     (refusal,) = extract(name, RUN).refused
@@ -270,3 +274,111 @@ def test_artifacts_that_are_refused(sent: dict[str, Any]):
     extraction = extract("xray.artifact", {**RUN, **sent}, Limits(max_artifact_bytes=100))
     assert not extraction.artifacts
     assert [refusal.reason for refusal in extraction.refused] == ["artifact"]
+
+
+def losses(**changes: Any) -> dict[str, Any]:
+    """Attributes of a report of losses."""
+    attributes = {
+        "xray.losses.report_id": "report-1",
+        "xray.losses.causes": ["client_queue", "client_policy", "client_queue"],
+        "xray.losses.what": ["decisions", "steps", "decisions"],
+        "xray.losses.counts": [5000, 1, "7"],
+    }
+    return attributes | {f"xray.{name}": value for name, value in changes.items()}
+
+
+def test_losses_of_a_run():
+    """A report is one loss per cause and kind, under the report's id; doubled entries add up."""
+    extraction = extract("xray.losses", {**RUN, **losses()})
+    assert extraction.losses == [
+        Loss("run-1", "client_queue", "decisions", "report-1", 5007, service_name="shop"),
+        Loss("run-1", "client_policy", "steps", "report-1", 1, service_name="shop"),
+    ]
+    assert (extraction.refused, extraction.runs, extraction.heartbeats) == ([], [], [])
+
+
+def test_losses_of_no_run():
+    """A report that names no run, or none that can be one, belongs to none: not to the trace around it."""
+    for run_id in ({}, {"xray.run.id": "no good"}):
+        assert {loss.run_id for loss in extract("xray.losses", {**run_id, **losses()}).losses} == {None}
+
+
+def test_losses_without_an_id_are_known_by_what_they_say():
+    """The same report twice is the same loss; another time, run or count makes another one."""
+    anonymous = losses(**{"losses.report_id": None})
+    (same,) = {loss.subject for _ in range(2) for loss in extract("xray.losses", anonymous).losses}
+    others = [
+        extract("xray.losses", {**RUN, **anonymous}),
+        extract("xray.losses", anonymous, time_ns=AT_NS + 1),
+        extract("xray.losses", {**anonymous, "xray.losses.counts": [1, 1, 1]}),
+    ]
+    assert len({same, *(loss.subject for other in others for loss in other.losses)}) == 4
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"losses.causes": ["client_queue", "shed", "client_queue"]},
+        {"losses.causes": ["client_queue", ["client_policy"], "client_queue"]},
+        {"losses.what": ["decisions", "everything", "decisions"]},
+        {"losses.counts": [5000, -1, 7]},
+        {"losses.counts": [5000, None, 7]},
+    ],
+)
+def test_an_entry_that_cannot_be_understood_takes_no_other_with_it(odd: dict[str, Any]):
+    """Words that are the server's own, unknown words and counts that are none are refused, once a report."""
+    extraction = extract("xray.losses", {**RUN, **losses(**odd)})
+    (refusal,) = extraction.refused
+    assert (refusal.reason, "entry 1" in refusal.message) == ("losses", True)
+    assert [loss.lost for loss in extraction.losses] == [5007]
+
+
+@pytest.mark.parametrize("odd", [{"losses.counts": [5000]}, {"losses.what": 3}, {"losses.causes": []}])
+def test_arrays_of_losses_that_are_not_parallel(odd: dict[str, Any]):
+    """What pairs up is taken, and the sender is told of the rest."""
+    extraction = extract("xray.losses", {**RUN, **losses(**odd)})
+    assert "parallel" in extraction.refused[0].message
+    assert [loss.lost for loss in extraction.losses] == ([5000] if "losses.counts" in odd else [])
+
+
+def test_the_words_of_losses_are_those_of_the_store():
+    """The store cannot import the conventions, so its words are compared with theirs here."""
+    assert set(CAUSES) == semconv.LOSS_CAUSES
+    assert set(THINGS) == semconv.LOST_THINGS
+
+
+def test_what_is_refused_of_a_known_run_is_in_the_ledger():
+    """Over a limit or unreadable: the batch that says so to the sender says so to the run."""
+    small = Limits(max_decisions_per_step=3, max_artifact_bytes=3)
+    broken = chunk(COLUMNS, **{"decisions.data": "{", "chunk.checksum": None})
+    nobody = {name: value for name, value in broken.items() if name != "xray.step.id"}
+    artifact = {**RUN, "xray.artifact.data": "long"}
+    for name, attributes, limits, expected in (
+        (
+            "xray.step.decisions",
+            chunk(COLUMNS),
+            small,
+            Loss("run-1", "over_limit", "decisions", "by-price/1/1", 2, "by-price", "1"),
+        ),
+        (
+            "xray.step.decisions",
+            broken,
+            None,
+            Loss("run-1", "refused", "decisions", "by-price/1/1", 2, "by-price", "1"),
+        ),
+        ("xray.artifact", artifact, small, Loss("run-1", "over_limit", "artifacts", "", 1)),
+        (
+            "xray.artifact",
+            {**artifact, "xray.artifact.sha256": "ab" * 32},
+            None,
+            Loss("run-1", "refused", "artifacts", "", 1),
+        ),
+    ):
+        extraction = extract(name, attributes, limits)
+        (loss,) = extraction.batch(0).losses
+        assert loss == (expected if expected.subject else expected._replace(subject=loss.subject))
+        assert len(extraction.refused) == 1
+    (loss,) = extract("xray.step.decisions", nobody, span_id=b"").losses
+    assert (loss.run_id, loss.cause, loss.what, loss.lost) == ("run-1", "refused", "decisions", 2)
+    (loss,) = extract("xray.step", RUN, span_id=b"").losses
+    assert (loss.run_id, loss.cause, loss.what, loss.lost) == ("run-1", "refused", "steps", 1)

@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
-from collector.extract.classify import Kind, kind_of
+from collector.extract.classify import Kind, kind_of, marks_of
 from collector.extract.extraction import Extraction
 from collector.extract.flags import MAX_FLAGS
 from collector.extract.spans import extract_spans
+from collector.extract.vocabulary import OURS
 from collector.records import Resource, SpanRecord
 from store.rows import Flag, StepCopy
 
 NOW_NS = 1_790_000_000_000_000_000
 TRACE, SPAN = b"T" * 16, b"S" * 8
+HASH = -5
 STEP = {"xray.span.kind": "step", "xray.run.id": "run-1"}
 
 
@@ -29,11 +31,12 @@ def record(attributes: Mapping[str, Any], **changes: Any) -> SpanRecord:
         "name": "span name",
         "start_ns": NOW_NS - 2_000_000,
         "end_ns": NOW_NS - 1_000_000,
-        "attributes": attributes,
+        "readings": OURS.read(attributes),
         "status_code": 0,
         "status_message": "",
         "dropped_attributes": 0,
         "resource": Resource({"service.name": "shop"}),
+        "sent_hash": HASH,
     }
     return SpanRecord(**(fields | changes))
 
@@ -72,7 +75,13 @@ def step(attributes: Mapping[str, Any], **changes: Any) -> StepCopy:
 )
 def test_what_a_span_is(attributes: dict[str, Any], kind: Kind):
     """The table of the contract decides what a span is to us."""
-    assert kind_of(attributes) is kind
+    marks = 0
+    for attribute in attributes:
+        marks |= marks_of(attribute)
+    assert kind_of(attributes.get("xray.span.kind"), marks) is kind
+    extraction = extract(record(attributes))
+    assert extraction.records == {kind.value: 1}
+    assert (len(extraction.runs), len(extraction.steps)) == (kind is Kind.RUN, kind is Kind.STEP)
 
 
 def test_a_step_with_everything():
@@ -163,6 +172,7 @@ def test_a_step_with_everything():
         decisions_recorded=100,
         decisions_chunks=1,
         dropped_attributes=3,
+        sent_hash=HASH,
     )
 
 
@@ -301,6 +311,21 @@ def test_bad_ids_are_refused_alone(changes: dict[str, Any]):
     extraction = extract(record(STEP), record(STEP, **changes), record(STEP))
     assert len(extraction.steps) == 2
     assert [refusal.reason for refusal in extraction.refused] == ["bad_id"]
+
+
+def test_a_refused_span_of_a_known_run_is_in_the_ledger():
+    """What is refused of a run is a loss of the run; of a span whose run nobody can tell, of none."""
+    step, run = {**STEP, "xray.step.id": "s"}, {"xray.span.kind": "run", "xray.run.id": "run-1"}
+    extraction = extract(
+        record(step, span_id=b""),
+        record(run, trace_id=b"T"),
+        record({"xray.span.kind": "step"}, trace_id=b""),
+    )
+    assert [refusal.reason for refusal in extraction.refused] == ["bad_id"] * 3
+    assert [loss[:5] for loss in extraction.batch(0).losses] == [
+        ("run-1", "refused", "steps", "s/1/end", 1),
+        ("run-1", "refused", "runs", "/end", 1),
+    ]
 
 
 def test_long_step_ids_stay_apart():

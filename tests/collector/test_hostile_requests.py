@@ -132,7 +132,7 @@ def test_wrong_methods_and_paths(http: httpx.Client, method: str, path: str, sta
     """A wrong method, an unknown path and the metrics signal are answered with a Status body."""
     answer = http.request(method, path, content=b"{}", headers={"Content-Type": JSON})
     assert answer.status_code == status
-    assert set(answer.json()) == {"code", "message"}
+    assert set(answer.json()) == {"code", "message", "details"}
     if status == 405:
         assert "POST" in answer.headers["allow"]
 

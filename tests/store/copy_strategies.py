@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from hypothesis import strategies as st
 
 from store.rows import Batch, DecisionChunk, Flag, RunCopy, RunHeartbeat, RunWait, StepCopy
@@ -71,6 +73,13 @@ heartbeats = st.builds(RunHeartbeat, run_id=st.sampled_from(_RUN_IDS), trace_id=
 
 @st.composite
 def step_copies(draw) -> StepCopy:
+    copy: StepCopy = draw(_step_copies())
+    # The record as it was sent may have been hashed; equal records have equal hashes.
+    return copy._replace(sent_hash=crc32(repr(copy).encode())) if draw(st.booleans()) else copy
+
+
+@st.composite
+def _step_copies(draw) -> StepCopy:
     terminal = draw(st.booleans())
     start, end = draw(times), draw(times) if terminal else None
     histogram = draw(st.sampled_from([None, (("a", "b"), (1, 0)), ((), ())]))
@@ -83,7 +92,7 @@ def step_copies(draw) -> StepCopy:
         attempt=draw(st.sampled_from([None, 1])),
         step_type=draw(st.sampled_from(["filter", "rank", "search", "llm", "custom", None])),
         step_type_original=draw(words),
-        status=draw(st.sampled_from(["ok", "error"])) if terminal else None,
+        status=draw(st.sampled_from(["ok", "error", None])) if terminal else None,
         start_ns=start,
         end_ns=end,
         start_sent_ns=start,
@@ -100,6 +109,8 @@ def step_copies(draw) -> StepCopy:
         selected=draw(counts),
         reason_codes=None if histogram is None else histogram[0],
         reason_counts=None if histogram is None else histogram[1],
+        scored=draw(counts),
+        model=draw(words),
         score=draw(st.sampled_from([None, (0.0, 1.0, 0.5, None, 0.1, 0.5, 0.9)])),
         metrics=draw(st.sampled_from([None, {"recall": 0.9}, {"n": 3}])),
         input=draw(json_values),

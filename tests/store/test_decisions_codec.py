@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.decisions import VERDICTS, Decision, DecisionColumns, UnknownCodec, pack, rows, unpack
+from store.decisions import VERDICTS, Decision, DecisionColumns, UnknownCodec, about, pack, rows, unpack
 
 scalars = (
     st.none()
@@ -61,6 +61,14 @@ def test_there_is_one_decision_for_each_candidate(columns):
     decisions = list(rows(columns))
     assert [decision.item_id for decision in decisions] == list(columns.item)
     assert [decision.verdict for decision in decisions] == [VERDICTS[letter] for letter in columns.verdict]
+
+
+@given(decision_columns(), st.data())
+def test_the_decisions_about_some_items_are_those_that_name_them(columns, data):
+    """Picking items out of the columns gives what picking them out of all decisions gives."""
+    wanted = data.draw(st.frozensets(st.sampled_from([*columns.item, "nobody"])))
+    expected = [decision for decision in rows(columns) if decision.item_id in wanted]
+    assert list(rows(about(columns, wanted))) == expected
 
 
 def test_columns_are_read_per_candidate():

@@ -170,7 +170,7 @@ def run_row(*states: RunState) -> RunRow:
     state = states[0]
     for other in states[1:]:
         state = merge_runs(state, other)
-    return render_run(state, DAY)
+    return render_run(state, bytes(16), DAY)
 
 
 def test_a_run_starts_with_the_first_that_is_known():

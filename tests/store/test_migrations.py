@@ -11,7 +11,7 @@ from store import migrate
 from store.database import libpq_url, sqlalchemy_url
 from store.errors import Unavailable
 from store.partitions import Partitions, partition_name, week_of
-from store.records import ArtifactRow, BlobRow, DecisionRow, RunRow, StepRow
+from store.records import ArtifactRow, BlobRow, DecisionRow, LossRow, RunRow, SenderLossRow, StepRow
 from store.schema import DISTRIBUTED_TABLES, PARTITIONED_TABLES, VOLATILE_COLUMNS, metadata
 
 
@@ -64,6 +64,8 @@ def test_urls_are_taken_in_every_usual_spelling(url):
         ("decisions", DecisionRow),
         ("artifacts", ArtifactRow),
         ("artifact_blobs", BlobRow),
+        ("losses", LossRow),
+        ("sender_losses", SenderLossRow),
     ],
 )
 def test_records_have_the_columns_in_their_order(table, row):

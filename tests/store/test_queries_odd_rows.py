@@ -36,11 +36,11 @@ def test_packed_data_that_cannot_be_read(shelf: Shelf, reader: Reader, data: byt
     assert page is not None
     assert [decision.item_id for decision in page.items] == ["b"]
     assert page.completeness.evidence == "partial"
-    assert page.completeness.missing == [Missing("unreadable", 1)]
+    assert page.completeness.missing == [Missing("unreadable", "chunks", 1)]
     assert page.completeness.decisions_stored == 1
     named = reader.journey("r", "b")
     assert named is not None
-    assert named.completeness.missing == [Missing("unreadable", 1)]
+    assert named.completeness.missing == [Missing("unreadable", "chunks", 1)]
     assert named.completeness.state == "partial"
 
 
@@ -93,7 +93,7 @@ def test_sums_beyond_64_bits(shelf: Shelf, reader: Reader) -> None:
                 score=(1.7e308,) * 7,
             ),
         )
-    assert reader.runs().items[0].completeness.missing == [Missing("chunk_missing", 3 * MOST)]
+    assert reader.runs().items[0].completeness.missing == [Missing("chunk_missing", "chunks", 3 * MOST)]
     decisions = reader.decisions("r", "s0")
     assert decisions is not None
     (metrics,) = reader.step_metrics().items

@@ -175,10 +175,11 @@ def test_missing_chunks_are_counted(shelf: Shelf, reader: Reader) -> None:
     )
     (step,) = _steps(reader)
     assert step.completeness.evidence == "partial"
-    assert step.completeness.missing == [Missing("chunk_missing", 2)]
+    assert step.completeness.missing == [Missing("chunk_missing", "chunks", 2)]
     assert "decisions_missing" in [flag.code for flag in step.flags]
     run = _run(reader)
-    assert (run.completeness.state, run.completeness.missing) == ("partial", [Missing("chunk_missing", 2)])
+    missing = [Missing("chunk_missing", "chunks", 2)]
+    assert (run.completeness.state, run.completeness.missing) == ("partial", missing)
     listed = reader.runs().completeness
     assert (listed.state, listed.partial) == ("partial", 1)
     shelf.put(chunk("r", "s", ["a"], "K", index=0, total=3), chunk("r", "s", ["c"], "K", index=2, total=3))
@@ -191,7 +192,7 @@ def test_recorded_decisions_of_which_none_came(shelf: Shelf, reader: Reader) -> 
     """Without any chunk nobody knows how many there were: at least one is missing."""
     shelf.put(run_copy("r"), step_copy("r", "s", candidates_in=3, decisions_recorded=3, **FULL))
     (step,) = _steps(reader)
-    assert step.completeness.missing == [Missing("chunk_missing", 1)]
+    assert step.completeness.missing == [Missing("chunk_missing", "chunks", 1)]
 
 
 def test_unreadable_chunks_are_counted(shelf: Shelf, reader: Reader) -> None:
@@ -202,7 +203,7 @@ def test_unreadable_chunks_are_counted(shelf: Shelf, reader: Reader) -> None:
         DecisionChunk("r", "s", "1", 0, 1, 0, None, "no JSON"),
     )
     (step,) = _steps(reader)
-    assert step.completeness.missing == [Missing("unreadable", 1)]
+    assert step.completeness.missing == [Missing("unreadable", "chunks", 1)]
     assert [(f.code, f.sent) for f in step.flags if f.code.startswith("decisions")] == [
         ("decisions_unreadable", "no JSON")
     ]
@@ -245,12 +246,10 @@ def test_equal_starts_follow_the_candidates(shelf: Shelf, reader: Reader) -> Non
     """Of steps that a coarse clock started at once, the source is first, then whoever took more in."""
     start = step_copy("r", "any").start_ns
     assert start is not None
-    for name, took, candidates in [("filter", 1, (200, 19)), ("rank", 2, (19, 3)), ("search", 3, (None, 200))]:
-        shelf.put(
-            step_copy(
-                "r", name, end_ns=start + took, candidates_in=candidates[0], candidates_out=candidates[1]
-            )
-        )
+    told = [("filter", 1, 200, 19), ("rank", 2, 19, 3), ("search", 3, None, 200)]
+    for name, took_ms, went_in, came_out in told:
+        ended = start + took_ms * 1_000_000
+        shelf.put(step_copy("r", name, end_ns=ended, candidates_in=went_in, candidates_out=came_out))
     assert [step.step_id for step in _steps(reader)] == ["search", "filter", "rank"]
 
 

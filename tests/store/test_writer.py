@@ -16,7 +16,7 @@ from psycopg import sql
 
 from store.decisions import DecisionColumns, pack
 from store.rows import Artifact, Batch, DecisionChunk, Flag, RunCopy, RunHeartbeat, RunWait, StepCopy
-from store.writer import PostgresWriter
+from store.writer import PostgresWriter, RecentBatches
 from tests.fixtures.tables import dump_tables
 from tests.store.copy_strategies import BASE_NS, batches
 
@@ -136,7 +136,7 @@ def test_any_copies_in_any_order_leave_equal_tables(two_databases, deliveries, o
     """Whatever meets in a key, one call in order and single calls shuffled and doubled agree."""
     for url in two_databases:
         with psycopg.connect(url) as connection:
-            connection.execute("TRUNCATE runs, steps, decisions, artifacts, artifact_blobs")
+            connection.execute("TRUNCATE runs, steps, decisions, artifacts, artifact_blobs, losses")
     again = deliveries * 2
     order.shuffle(again)
     at_once, one_by_one = (PostgresWriter(url) for url in two_databases)
@@ -186,6 +186,67 @@ def test_steps_of_a_known_run_do_not_look_at_it(writer, tmp_path):
         "Bind": 0,
         "Execute": 0,
     }  # BEGIN, SAVEPOINT, COPY, RELEASE, COMMIT
+
+
+def test_a_batch_that_comes_again_leaves_its_group_alone(writer, database_url, tmp_path):
+    """Among others it is merged with what is stored; when a writer here stored it, no COPY is in vain."""
+    recent = RecentBatches()
+    batches = [
+        Batch(
+            BASE_NS,
+            steps=[step(f"run-{n}", f"s{m}") for m in range(3)],
+            decisions=[DecisionChunk(f"run-{n}", "s1", "1", 0, 1, 1, b"\x01x")],
+        )
+        for n in range(6)
+    ]
+    first, knowing = PostgresWriter(database_url, recent), PostgresWriter(database_url, recent)
+    first.write(batches[:1])
+    assert rolled_back(knowing, batches[:3], tmp_path / "knowing") == 0
+    # A writer that cannot know: a conflict in each table, once with its group and once alone.
+    assert rolled_back(writer, [*batches[3:], batches[2]], tmp_path / "unknowing") == 4
+    first.close()
+    knowing.close()
+    with psycopg.connect(database_url) as connection:
+        for table, each in (("steps", 3), ("decisions", 1)):
+            counted = connection.execute(
+                sql.SQL(
+                    "SELECT run_id, sum(t.deliveries) FROM {} t JOIN runs USING (run_key) GROUP BY 1"
+                ).format(sql.Identifier(table))
+            ).fetchall()
+            assert dict(counted) == {
+                f"run-{n}": each * deliveries for n, deliveries in enumerate((2, 1, 2, 1, 1, 1))
+            }
+
+
+def rolled_back(writer: PostgresWriter, batches: list[Batch], trace: Path) -> int:
+    """How many savepoints the writer rolls back to store the batches (libpq's trace)."""
+    with trace.open("w+") as file:
+        connection = writer._connect()
+        connection.pgconn.trace(file.fileno())
+        results = writer.write(batches)
+        connection.pgconn.untrace()
+        file.seek(0)
+        assert not any(result.refused for result in results)
+        return sum('"ROLLBACK TO' in line for line in file)
+
+
+@pytest.mark.parametrize("again", [[0, 1], [1, 0, 0, 1]], ids=["at once", "shuffled"])
+def test_what_cannot_be_stored_is_named_when_its_batch_comes_again(writer, database_url, again):
+    """Looking first at what is stored takes no copy without a database form for a good one."""
+    good = [step("run-1", f"s{n}") for n in range(4)]
+    bad = [
+        step("run-1", "s9", metrics={"x": object()}, sent_hash=3),
+        step("run-1", "s\0", sent_hash=4),
+        step("run-1", "s\ud800", sent_hash=5),
+    ]
+    chunk = DecisionChunk("run-1", "s1", "1", 2**31, 1, 1, b"\x01x")
+    batches = [Batch(BASE_NS, steps=good), Batch(BASE_NS, steps=[*good, *bad], decisions=[chunk])]
+    for results in (writer.write(batches), writer.write([batches[n] for n in again])):
+        named = [refusal.row for result in results for refusal in result.refused]
+        assert len(named) == len(results) // 2 * 4
+        assert all(row in (*bad, chunk) for row in named)
+    assert one(database_url, "SELECT count(*), min(deliveries) FROM steps") == (4, 2 + len(again))
+    assert one(database_url, "SELECT count(*) FROM decisions") == (0,)
 
 
 def test_created_runs_are_named_once(writer):
@@ -273,6 +334,9 @@ def test_a_commit_survives_a_crash_whatever_the_database_prefers(database_url):
         step("run-1", "bad", input={"text": "a\0b"}),
         step("run-1", "bad", why="\ud800"),
         step("run-1", "bad", candidates_in=2**63),
+        step("run-1", "bad", reason_codes=("a",), reason_counts=(2**63,)),
+        step("run-1", "bad", step_index=2**31),
+        step("run-1", "bad", start_ns=2**80),
         step("run-1", "bad", metrics={"x": object()}),
         step("run-1", "".join(random.Random(2).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=20_000))),
         run_end("run-1", entity="a\0b"),
@@ -350,7 +414,8 @@ def test_a_refused_change_leaves_the_stored_row(writer, database_url):
     )
     (result,) = writer.write([worse])
     assert len(result.refused) == 2
-    assert dump_tables(database_url) == before
+    assert dump_tables(database_url) | {"losses": []} == before
+    assert one(database_url, "SELECT count(*) FROM losses") == (2,)
     better = step("run-1", "s1", why="first end wins", end_sent_ns=BASE_NS - 1)
     writer.write([Batch(BASE_NS, steps=[better])])
     assert one(database_url, "SELECT why FROM steps") == ("first end wins",)

@@ -14,6 +14,32 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "api_keys",
+        sa.Column(
+            "key_id",
+            sa.Text(),
+            nullable=False,
+            comment="12 hex digits; part of the key itself, no secret",
+        ),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column(
+            "secret_hash",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="SHA-256 of the key's secret part",
+        ),
+        sa.Column("scopes", postgresql.ARRAY(sa.Text()), nullable=False, comment="of ingest, read, admin"),
+        sa.Column(
+            "rate_per_s", sa.Double(), comment="requests per second and server process; null = the setting"
+        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), comment="null = never"),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), comment="null = not revoked"),
+        sa.Column("last_used_at", sa.DateTime(timezone=True), comment="to about a minute; null = never"),
+        sa.PrimaryKeyConstraint("key_id", name="pk_api_keys"),
+        comment="Who may send and ask: API keys, each as the hash of its secret.",
+    )
+    op.create_table(
         "artifact_blobs",
         sa.Column(
             "run_key", sa.Uuid(), nullable=False, comment="blake2b-128 of the text run id (store/ids.py)"
@@ -85,6 +111,11 @@ def upgrade() -> None:
             "data", sa.LargeBinary(), comment="packed columns (store/decisions.py); null = could not be read"
         ),
         sa.Column(
+            "item_filter",
+            sa.LargeBinary(),
+            comment="which items data names (store/item_filter.py); null = open it to know",
+        ),
+        sa.Column(
             "error",
             sa.Text(),
             comment="why it could not be read; shown as the step's flag decisions_unreadable",
@@ -110,6 +141,44 @@ def upgrade() -> None:
         comment="Evidence: the candidates' decisions, one row per chunk; may lie here before its step.",
         postgresql_partition_by="RANGE (run_day)",
     )
+    op.create_table(
+        "losses",
+        sa.Column(
+            "run_key", sa.Uuid(), nullable=False, comment="blake2b-128 of the text run id (store/ids.py)"
+        ),
+        sa.Column("cause", sa.Text(), nullable=False, comment="why it is not stored (store/losses.py)"),
+        sa.Column(
+            "what",
+            sa.Text(),
+            nullable=False,
+            comment="runs, steps, decisions (counted in candidates), artifacts, texts",
+        ),
+        sa.Column(
+            "subject",
+            sa.Text(),
+            nullable=False,
+            comment="which of them: step/attempt/chunk and the like, or a sender's report",
+        ),
+        sa.Column(
+            "run_day", sa.Date(), nullable=False, comment="copied from runs.run_day; the partition column"
+        ),
+        sa.Column("lost", sa.BigInteger(), nullable=False),
+        sa.Column("step_id", sa.Text(), comment="null = the run's own, or a sender's report"),
+        sa.Column("attempt_key", sa.Text()),
+        sa.Column(
+            "deliveries",
+            sa.Integer(),
+            nullable=False,
+            comment="copies received, the losing and the repeated too",
+        ),
+        sa.Column(
+            "received_at", sa.DateTime(timezone=True), nullable=False, comment="receipt of the first copy"
+        ),
+        sa.PrimaryKeyConstraint("run_key", "cause", "what", "subject", "run_day", name="pk_losses"),
+        comment="Loss ledger: recorded and not stored; what came in by another way is left out on reading.",
+        postgresql_partition_by="RANGE (run_day)",
+    )
+    op.create_index("ix_losses_received", "losses", ["received_at"])
     op.create_table(
         "runs",
         sa.Column(
@@ -224,6 +293,27 @@ def upgrade() -> None:
     )
     op.create_index("ix_runs_pipeline_started", "runs", ["pipeline", "started_at", "run_key"])
     op.create_index("ix_runs_started", "runs", ["started_at", "run_key"])
+    op.create_table(
+        "sender_losses",
+        sa.Column("report_id", sa.Text(), nullable=False, comment="the sender's id of its report"),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("lost", sa.BigInteger(), nullable=False),
+        sa.Column("pipeline", sa.Text(), comment="of the sender's resource"),
+        sa.Column("service_name", sa.Text()),
+        sa.Column(
+            "deliveries",
+            sa.Integer(),
+            nullable=False,
+            comment="copies received, the losing and the repeated too",
+        ),
+        sa.Column(
+            "received_at", sa.DateTime(timezone=True), nullable=False, comment="receipt of the first copy"
+        ),
+        sa.PrimaryKeyConstraint("report_id", "cause", "what", name="pk_sender_losses"),
+        comment="Losses of which the sender cannot tell the run: its queue overflowed and kept no names.",
+    )
+    op.create_index("ix_sender_losses_received", "sender_losses", ["received_at"])
     op.create_table(
         "server_secrets",
         sa.Column("name", sa.Text(), nullable=False),
@@ -380,6 +470,8 @@ def upgrade() -> None:
 
     # Packed decisions are compressed already: spare the server the attempt.
     op.execute("ALTER TABLE decisions ALTER COLUMN data SET STORAGE EXTERNAL")
+    # Hashes do not compress either, and a filter is searched whenever somebody asks for an item.
+    op.execute("ALTER TABLE decisions ALTER COLUMN item_filter SET STORAGE EXTERNAL")
 
 
 def downgrade() -> None:
@@ -388,9 +480,14 @@ def downgrade() -> None:
     op.drop_index("ix_steps_started", table_name="steps")
     op.drop_table("steps")
     op.drop_table("server_secrets")
+    op.drop_index("ix_sender_losses_received", table_name="sender_losses")
+    op.drop_table("sender_losses")
     op.drop_index("ix_runs_started", table_name="runs")
     op.drop_index("ix_runs_pipeline_started", table_name="runs")
     op.drop_table("runs")
+    op.drop_index("ix_losses_received", table_name="losses")
+    op.drop_table("losses")
     op.drop_table("decisions")
     op.drop_table("artifacts")
     op.drop_table("artifact_blobs")
+    op.drop_table("api_keys")

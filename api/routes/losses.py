@@ -1,0 +1,36 @@
+"""What was recorded and is not stored."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from api import schemas
+from api.parameters import described, described_unpaged
+from store.queries.errors import InvalidParameter
+from store.queries.filters import parse, shown
+from store.queries.vocabulary import LOSSES
+from store.reader import Reader
+
+router = APIRouter(prefix="/losses", tags=["losses"])
+
+
+@router.get("", openapi_extra=described(LOSSES))
+def list_losses(request: Request) -> schemas.LossList:
+    """
+    The loss ledger. What was stored after all is left out, and a thing is listed for one cause only.
+    """
+    reader: Reader = request.app.state.reader
+    filters, page = parse(LOSSES, request.query_params.multi_items())
+    return schemas.LossList.model_validate(reader.losses(filters, page))
+
+
+@router.get("/totals", openapi_extra=described_unpaged(LOSSES))
+def loss_totals(request: Request) -> schemas.LossTotals:
+    """How much was lost, by cause and kind, of all the losses that satisfy all filters."""
+    reader: Reader = request.app.state.reader
+    sent = request.query_params.multi_items()
+    for name, _ in sent:
+        if name in ("limit", "cursor"):
+            raise InvalidParameter(name, f"{shown(name)} is no parameter of this path, which has no pages")
+    filters, _ = parse(LOSSES, sent)
+    return schemas.LossTotals.model_validate({"items": reader.loss_totals(filters)})

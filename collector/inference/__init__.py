@@ -1,0 +1,1 @@
+"""What spans say in other words than ours: other conventions, a team's names, other shapes of decisions."""
