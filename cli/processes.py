@@ -13,14 +13,18 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from prometheus_client.multiprocess import mark_process_dead
+
 from cli.errors import Failure
 from cli.progress import Say
+from store.metrics_page import MULTIPROCESS_FOLDER
 
 _ROOT = str(Path(__file__).resolve().parents[1])
 _START_DEADLINE_S = 60.0
@@ -40,6 +44,9 @@ class CollectorProcesses:
         self._running: list[_Child] = []
         self._restarts: deque[float] = deque()
         self._reserved = ExitStack()
+        # Whichever of them is asked for its metrics shows those of all.
+        self._metrics = self._reserved.enter_context(tempfile.TemporaryDirectory(prefix="xray-metrics-"))
+        self._environ[MULTIPROCESS_FOLDER] = self._metrics
 
     def start(self) -> tuple[int, int]:
         """Start them and return the ports of gRPC and HTTP. Raises ``Failure``."""
@@ -63,6 +70,7 @@ class CollectorProcesses:
             self._restarts.append(now)
             self._say(f"collector  a process ended by itself (exit code {code}); another takes its place")
             child.close()
+            mark_process_dead(child.process.pid, self._metrics)  # type: ignore[no-untyped-call]
             # Nobody waits for it to answer: senders reach the others meanwhile.
             self._running[number] = _Child(self._environ)
         return False

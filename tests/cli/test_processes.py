@@ -15,6 +15,7 @@ from tests.fixtures.services import ROOT, ServiceProcess, StartService, environm
 from tests.fixtures.traffic import Shape, check, traffic
 from tests.fixtures.waiting import wait_until
 
+PROTOBUF = {"Content-Type": "application/x-protobuf"}
 SHAPE = Shape(steps=5, candidates=10, artifact_bytes=100)
 
 
@@ -67,6 +68,18 @@ def test_processes_share_the_ports(start_service: StartService):
 def acknowledged_by_all(senders, before: int) -> bool:
     """Whether each sender has more than so many steps acknowledged."""
     return min(len(sender.acknowledged.steps) for sender in senders) > before
+
+
+def test_one_page_of_metrics_for_all_processes(start_service: StartService):
+    """Whichever process is asked, the page counts what all have done."""
+    service = start_service("collector", XRAY_PROCESSES="2")
+    # A connection each, so that the kernel spreads them.
+    for _ in range(16):
+        answer = httpx.post(f"{service.otlp_http}/v1/traces", headers=PROTOBUF, timeout=20.0, trust_env=False)
+        assert answer.status_code == 200
+    for _ in range(8):
+        page = httpx.get(f"{service.otlp_http}/metrics", timeout=20.0, trust_env=False).text
+        assert 'xray_collector_requests_total{outcome="stored"} 16.0' in page
 
 
 def test_processes_end_with_their_parent(start_service: StartService):
