@@ -73,7 +73,7 @@ def create_app(
     if guard is not None:
         app.add_middleware(ApiGate, guard=guard)
     errors.install(app)
-    app.add_middleware(telemetry.Measured, registry=registry)
+    app.add_middleware(telemetry.Measured, registry=registry, prefix=PREFIX)
     if settings.cors_origins:
         app.add_middleware(
             Cors,

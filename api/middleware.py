@@ -24,7 +24,12 @@ class HeadAsGet:
         async def send_without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        await self._app({**scope, "method": "GET"}, receive, send_without_body)
+        asked = {**scope, "method": "GET"}
+        try:
+            await self._app(asked, receive, send_without_body)
+        finally:
+            # Who stands around asks the scope it knows what was answered (``api/telemetry.py``).
+            scope["route"] = asked.get("route")
 
 
 class Cors(CORSMiddleware):

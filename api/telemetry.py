@@ -63,8 +63,10 @@ def page(registry: CollectorRegistry) -> APIRouter:
 class Measured:
     """ASGI middleware: counts and times every request."""
 
-    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry, prefix: str) -> None:
+        """prefix: of the paths of included routers; FastAPI's routes may know theirs without it."""
         self._app = app
+        self._prefix = prefix
         self._requests = Counter(REQUESTS.exposed, REQUESTS.meaning, REQUESTS.labels, registry=registry)
         self._duration = Histogram(
             DURATION.exposed, DURATION.meaning, DURATION.labels, registry=registry, buckets=_SECONDS
@@ -87,7 +89,14 @@ class Measured:
         try:
             await self._app(scope, receive, send_and_note)
         finally:
-            # The template, never the path itself: ids in labels would fill the memory.
-            route = getattr(scope.get("route"), "path", _NO_ROUTE)
+            route = self._route(scope)
             self._requests.labels(route, str(status)).inc()
             self._duration.labels(route).observe(perf_counter() - began)
+
+    def _route(self, scope: Scope) -> str:
+        """The template, never the path itself: ids in labels would fill the memory."""
+        template: str | None = getattr(scope.get("route"), "path", None)
+        if template is None:
+            return _NO_ROUTE
+        lacks_prefix = scope["path"].startswith(self._prefix) and not template.startswith(self._prefix)
+        return self._prefix + template if lacks_prefix else template

@@ -62,14 +62,24 @@ class ApiClient:
             raise UsageError(f"--url {self._url!r}: {error}; accepted is http://HOST:PORT") from error
         except httpx.UnsupportedProtocol as error:
             raise UsageError(f"--url {self._url!r}: accepted is http://HOST:PORT") from error
-        except httpx.HTTPError as error:
+        except httpx.ConnectError as error:
+            if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+                raise self._away(error) from error
             raise Failure(
-                f"no answer from the API at {self._url} ({str(error) or type(error).__name__}); "
-                "start it with `xray up`, or name another with --url or XRAY_API_URL"
+                f"the certificate of {self._url} is not trusted ({error}); "
+                "SSL_CERT_FILE names a PEM file with the authority that signed it"
             ) from error
+        except httpx.HTTPError as error:
+            raise self._away(error) from error
         if response.is_success:
             return _body(response, self._url)
         raise _refusal(response, self._url)
+
+    def _away(self, error: httpx.HTTPError) -> Failure:
+        return Failure(
+            f"no answer from the API at {self._url} ({str(error) or type(error).__name__}); "
+            "start it with `xray up`, or name another with --url or XRAY_API_URL"
+        )
 
 
 def _body(response: httpx.Response, url: str) -> Any:

@@ -37,7 +37,12 @@ _HISTORY = (
     Column("STEP", lambda decision: words.text(decision["name"])),
     *_PASSAGE[1:],
 )
-_UNSEEN = ("running", "sampled", "partial", "none")
+_UNSEEN = {
+    "running": "still running",
+    "sampled": "sampled",
+    "partial": "partly stored",
+    "none": "without decisions",
+}
 """Counts of steps that the item may have passed unseen."""
 
 
@@ -119,8 +124,8 @@ def _searched(completeness: Mapping[str, Any]) -> str:
     said = f"searched: {words.counted(completeness['steps_searched'], 'step')}"
     if completeness["searched_back_to"]:
         said += f" back to {words.instant(completeness['searched_back_to'])}"
-    unseen = [f"{completeness[word]} {word}" for word in _UNSEEN if completeness[word]]
-    return f"{said}; without a full record of: {', '.join(unseen)}" if unseen else said
+    unseen = [f"{completeness[word]} {said_as}" for word, said_as in _UNSEEN.items() if completeness[word]]
+    return f"{said}; not every item is known of: {', '.join(unseen)}" if unseen else said
 
 
 def passages_table(passages: Iterable[Mapping[str, Any]], out: Console) -> None:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import options, words
+from cli import words
 from cli.errors import Failure, UsageError
 from cli.progress import on_stderr
 from cli.tables import Column, console, print_json, print_table
 
 if TYPE_CHECKING:
     from store.access.keys import ApiKey, KeyTable, Scope
+
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 app = typer.Typer(help="API keys: who may send and who may read.", no_args_is_help=True)
 
@@ -56,7 +58,7 @@ def create(
     expires: Annotated[
         str | None, typer.Option(metavar="WHEN", help="90d, 12h or an RFC 3339 time; else never.")
     ] = None,
-    as_json: options.Json = False,
+    as_json: _Json = False,
 ) -> None:
     """
     Make a key and print it on stdout: this once, the database keeps a hash of it only.
@@ -79,7 +81,7 @@ def create(
 
 
 @app.command(name="list")
-def list_(as_json: options.Json = False) -> None:
+def list_(as_json: _Json = False) -> None:
     """List the keys, revoked and expired ones too, oldest first. What they end in is not known here."""
     now = datetime.now(UTC)
     with _tables() as table:

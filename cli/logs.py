@@ -3,7 +3,8 @@ Log lines of the server: one per event, readable or JSON, never with anything th
 
 Modules log by the standard library with what is known in ``extra``; structlog renders it. An
 error is logged by its type and the places it passed, not by its text: a driver's message may
-hold values of rows.
+hold values of rows. Of a message only the first line is written: asyncio puts whole errors into
+the others.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def _with_request_id(_logger: Any, _method: str, event: MutableMapping[str, Any]
 
 
 def _without_payload(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["event"] = str(event["event"]).partition("\n")[0]
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()

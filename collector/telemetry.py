@@ -58,7 +58,8 @@ METRICS: Final = (
         Counter,
         "what",
         "records",
-        "Spans and events by what they are to us: run, step, member, foreign, or the event's name.",
+        "Spans and events by what they are to us: run, step, member, foreign, unsupported, or the name of "
+        "an event that we know; of the JSON doors step_start, step_end, run_finish.",
     ),
     Metric(
         "refused",
@@ -66,7 +67,7 @@ METRICS: Final = (
         "reason",
         "records",
         "Records not stored and said so in partial success: bad_id, undecodable, no_run_id, no_step_id, "
-        "unsupported_event, decisions_unreadable, capture_limit, artifact, database.",
+        "unsupported_event, decisions_unreadable, capture_limit, artifact, losses, database.",
     ),
     Metric("flags", Counter, "code", "flags", "Flags raised on stored rows, by code (docs/glossary.md)."),
     Metric(

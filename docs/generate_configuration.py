@@ -46,7 +46,7 @@ SERVER = (
 COMMANDS = """\
 ## Reading commands
 
-`xray runs`, `run`, `explain`, `steps` and `item` ask a running API.
+`xray runs`, `run`, `explain`, `steps`, `item`, `items` and `losses` ask a running API.
 
 | variable | default | meaning |
 |---|---|---|

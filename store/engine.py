@@ -8,7 +8,7 @@ import orjson
 import psycopg
 from sqlalchemy import Engine, create_engine
 
-from store.database import libpq_url
+from store.database import lasting_conninfo
 
 POOL_SIZE = 8
 POOL_OVERFLOW = 8
@@ -25,7 +25,9 @@ def read_engine(url: str, *, statement_timeout_ms: int) -> Engine:
     """
 
     def connect() -> psycopg.Connection[Any]:
-        connection = psycopg.connect(libpq_url(url), connect_timeout=CONNECT_TIMEOUT_S, autocommit=True)
+        connection = psycopg.connect(
+            lasting_conninfo(url), connect_timeout=CONNECT_TIMEOUT_S, autocommit=True
+        )
         # set_config in place of the start-up option "options": a pooler in between, or a URL that has
         # options of its own, keeps working. jit: these statements have many expressions and few rows;
         # compiling them takes longer than running them.

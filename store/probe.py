@@ -43,9 +43,10 @@ class Probe:
                 self._url,
                 autocommit=True,
                 connect_timeout=_TIMEOUT_S,
-                options=f"-c statement_timeout={_TIMEOUT_S}s",
                 application_name="xray-probe",
             ) as connection:
+                # Not by the start-up option "options": a URL may have its own, a pooler none.
+                connection.execute("SELECT set_config('statement_timeout', %s, false)", [f"{_TIMEOUT_S}s"])
                 row = connection.execute(_QUESTION).fetchone()
         except psycopg.Error:
             return "the database cannot be reached"

@@ -166,7 +166,7 @@ def _text_arrays(lists: Column) -> Column:
     ]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _short_texts(texts: tuple[str, ...]) -> bytes:
     # Cached: a step's reason codes are the same in each of its executions.
     return _array(_TEXT_OID, [text.encode() for text in texts])

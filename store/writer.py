@@ -16,7 +16,7 @@ import psycopg
 
 from store import wire
 from store.assemble import RunWork, Work, assemble
-from store.database import libpq_url
+from store.database import lasting_conninfo
 from store.errors import Unavailable
 from store.faults import RACE_LOST
 from store.kinds import Artifacts, Blobs, Decisions, Runs, day_of
@@ -94,7 +94,7 @@ class PostgresWriter:
 
     def __init__(self, url: str, recent: RecentBatches | None = None) -> None:
         """recent: shared by the writers of a process, so that each knows what another has stored."""
-        self._url = libpq_url(url)
+        self._url = url
         self._recent = RecentBatches() if recent is None else recent
         self._connection: psycopg.Connection | None = None
         self._partitions = Partitions()
@@ -134,7 +134,7 @@ class PostgresWriter:
     def _connect(self) -> psycopg.Connection:
         if self._connection is None:
             connection = psycopg.connect(
-                self._url,
+                lasting_conninfo(self._url),
                 autocommit=True,
                 connect_timeout=_CONNECT_TIMEOUT_S,
                 application_name="xray-writer",

@@ -250,13 +250,14 @@ _IDS = (str, int, float, tuple, bytes, decimal.Decimal, datetime.date, uuid.UUID
 
 def item_id(item: Any, key: Key = None) -> str:
     """
-    The id of a candidate: a plain value itself, else its ``key`` (default ``id``).
+    The id of a candidate: a plain value itself, else its ``key`` (default ``id``). A named tuple
+    with an ``id`` is no plain value.
 
     ``key``: name of a mapping key or attribute, or a function from the item. An item
     without one raises whatever it raises.
     """
     if key is None:
-        if not isinstance(item, _IDS):
+        if not isinstance(item, _IDS) or (isinstance(item, tuple) and hasattr(item, "id")):
             item = item["id"] if isinstance(item, Mapping) else item.id
     elif isinstance(key, str):
         item = item[key] if isinstance(item, Mapping) else getattr(item, key)

@@ -52,7 +52,7 @@ class Guard:
                 return
             self._next_line_s = now_s + _LOG_INTERVAL_S
             silent, self._silent = self._silent, 0
-        more = f" ({silent} more since the last line)" if silent else ""
+        more = f" ({silent} messages held back since the last line)" if silent else ""
         with contextlib.suppress(Exception):  # the host's logging handlers and filters may raise
             # The name, because without a configured handler Python prints the message alone.
             logger.warning("xray_otel %s: %s%s", where, message, more)

@@ -165,13 +165,18 @@ class Pipeline:
             if self._stopped:
                 return settled
             self._stopped = True
+            lost = sum(self._buffer.losses.values())
             left = self._buffer.clear(Cause.SHUTDOWN) + self._buffer.open_count
             self._changed.notify_all()
         if self._transport is not None:
             self._transport.close()
         if left:
             message = f"{left} records were not delivered to {self._settings.endpoint} and are lost"
-            self._guard.note("shutdown", message, last=True)
+            earlier = f", after {lost} others" if lost else ""
+            self._guard.note("shutdown", message + earlier, last=True)
+        elif lost:
+            # At most one line a minute was written while it happened.
+            self._guard.note("shutdown", f"{lost} records are lost in all", last=True)
         return settled
 
     @property

@@ -16,7 +16,8 @@ from store.reader import Reader
 router = APIRouter(tags=["artifacts"])
 
 # type/subtype with parameters, printable (RFC 9110, section 8.3.1); senders may have sent anything.
-_CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
+# Not \s, which takes line breaks: such a head is refused by the server, or ends early.
+_CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+([ \t]*;[\x20-\x7e]*)?", re.ASCII)
 _ANY_TYPE = "application/octet-stream"
 
 

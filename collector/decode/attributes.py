@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
+from collector.decode.bounds import Values
 from collector.decode.messages import MESSAGES
 from collector.records import IGNORED, MAX_DEPTH, TOO_DEEP, Interpreter, Reading, Unreadable, ValueReader
 
@@ -52,9 +53,11 @@ class Readings(dict[bytes, Reading]):
     Not more than one thread at a time.
     """
 
-    def __init__(self, interpreter: Interpreter) -> None:
+    def __init__(self, interpreter: Interpreter, left: Values | None = None) -> None:
+        """left: of the values of a request; elements are taken from it, attributes by the caller."""
         super().__init__()
         self._interpreter = interpreter
+        self._left = left or Values()
         # First bytes of an attribute, up to the tag of its value → who reads it, tag, place of the value,
         # and whole length.
         self._heads: dict[bytes, _Head] = {}
@@ -68,7 +71,8 @@ class Readings(dict[bytes, Reading]):
             read, kind, at, length = self._heads[raw[: raw[1] + 5]]
         except (KeyError, IndexError):
             return self._first(raw)
-        if len(raw) != length:
+        if len(raw) != length or at == length:
+            # An `AnyValue` of one byte is none; below, a byte follows its tag.
             return self._first(raw)
         if read is None:
             return IGNORED
@@ -82,9 +86,9 @@ class Readings(dict[bytes, Reading]):
         elif kind == _DOUBLE and length - at == 8:
             return read(_double(raw, at)[0])  # of these hardly any comes twice
         elif kind == _ARRAY and raw[at] == length - at - 1:
-            reading = read(_short_array(raw, at + 1))
+            reading = read(_short_array(raw, at + 1, self._left))
         else:
-            reading = read(value_at(raw, at - 1))
+            reading = read(value_at(raw, at - 1, self._left))
         hashed = hash(raw)
         place = hashed & _MET_MASK
         if self._met[place] == hashed:
@@ -109,15 +113,16 @@ class Readings(dict[bytes, Reading]):
                 self._heads.clear()
             kind = raw[at]
             self._heads[raw[: at + 1]] = (read, kind, at + 1, len(raw))
-        return IGNORED if read is None else read(value_at(raw, at, undecoded))
+        return IGNORED if read is None else read(value_at(raw, at, self._left, undecoded))
 
 
-def attributes_of(raw_attributes: Any) -> dict[str, Any]:
-    """Return all of a message's attributes as they are. Raises ``DecodeError``."""
+def attributes_of(raw_attributes: Any, left: Values) -> dict[str, Any]:
+    """Return all of a message's attributes as they are. Raises ``DecodeError`` and ``Undecodable``."""
+    left.take(len(raw_attributes))
     attributes: dict[str, Any] = {}
     for raw in raw_attributes:
         message = MESSAGES.key_value.FromString(raw)
-        attributes[text(message.key)] = value_at(message.value, 0)
+        attributes[text(message.key)] = value_at(message.value, 0, left)
     return attributes
 
 
@@ -129,17 +134,21 @@ def text(raw: bytes) -> str:
         return raw.decode("utf-8", "surrogateescape")
 
 
-def value_at(raw: bytes, at: int, undecoded: bool = False) -> Any:
-    """Return the value of the ``AnyValue`` that begins there and ends with the bytes."""
+def value_at(raw: bytes, at: int, left: Values, undecoded: bool = False) -> Any:
+    """
+    Return the value of the ``AnyValue`` that begins there and ends with the bytes.
+
+    Raises ``Undecodable`` when the request has too many.
+    """
     try:
-        return _value(raw, at, 1, undecoded)
+        return _value(raw, at, 1, left, undecoded)
     except _TooDeep:
         return TOO_DEEP
     except DecodeError:
         return NOT_A_VALUE
 
 
-def _short_array(raw: bytes, at: int) -> Any:
+def _short_array(raw: bytes, at: int, left: Values) -> Any:
     # Elements met before, each with its own length in front; for so few the parser takes twice as long.
     values: list[Any] = []
     place, end = at, len(raw)
@@ -149,11 +158,11 @@ def _short_array(raw: bytes, at: int) -> Any:
             place = start + raw[place + 1]
             values.append(_elements[raw[start:place]])
     except (KeyError, IndexError):
-        return value_at(raw, at - 2)
-    return values if place == end else value_at(raw, at - 2)
+        return value_at(raw, at - 2, left)
+    return values if place == end else value_at(raw, at - 2, left)
 
 
-def _value(raw: bytes, at: int, depth: int, undecoded: bool = False) -> Any:
+def _value(raw: bytes, at: int, depth: int, left: Values, undecoded: bool = False) -> Any:
     if at == len(raw):
         return None
     kind = raw[at]
@@ -164,7 +173,7 @@ def _value(raw: bytes, at: int, depth: int, undecoded: bool = False) -> Any:
     if kind == _DOUBLE and len(raw) - at == 9:
         return _double(raw, at + 1)[0]
     if kind == _ARRAY and (start := _content(raw, at)) is not None:
-        return _array(raw[start:], depth)
+        return _array(raw[start:], depth, left)
     message = MESSAGES.any_value.FromString(raw[at:])
     field = message.WhichOneof("value")
     if field is None:
@@ -173,8 +182,8 @@ def _value(raw: bytes, at: int, depth: int, undecoded: bool = False) -> Any:
     if field == "string_value":
         return content if undecoded else text(content)
     if field == "array_value":
-        return _array(content, depth)
-    return _map(content, depth) if field == "kvlist_value" else content
+        return _array(content, depth, left)
+    return _map(content, depth, left) if field == "kvlist_value" else content
 
 
 # Elements of arrays that were met before: reason codes and small counts, in ever new company. Shared by
@@ -182,18 +191,25 @@ def _value(raw: bytes, at: int, depth: int, undecoded: bool = False) -> Any:
 _elements: dict[bytes, Any] = {}
 
 
-def _array(content: bytes, depth: int) -> list[Any]:
+def _array(content: bytes, depth: int, left: Values) -> list[Any]:
     if depth > MAX_DEPTH:
         raise _TooDeep
-    raw_values = MESSAGES.values.FromString(content).values
+    raw_values = _elements_of(content, left)
     try:
         return list(map(_elements.__getitem__, raw_values))
     except KeyError:
-        return [_element(raw, depth + 1) for raw in raw_values]
+        return [_element(raw, depth + 1, left) for raw in raw_values]
 
 
-def _element(raw: bytes, depth: int) -> Any:
-    value = _value(raw, 0, depth)
+def _elements_of(content: bytes, left: Values) -> Any:
+    left.check(content)
+    raw_values = MESSAGES.values.FromString(content).values
+    left.take(len(raw_values))
+    return raw_values
+
+
+def _element(raw: bytes, depth: int, left: Values) -> Any:
+    value = _value(raw, 0, depth, left)
     if len(raw) <= _MAX_ELEMENT_BYTES and not isinstance(value, list | dict):
         if len(_elements) >= _MAX_ELEMENTS:
             _elements.clear()
@@ -201,13 +217,13 @@ def _element(raw: bytes, depth: int) -> Any:
     return value
 
 
-def _map(content: bytes, depth: int) -> dict[str, Any]:
+def _map(content: bytes, depth: int, left: Values) -> dict[str, Any]:
     if depth > MAX_DEPTH:
         raise _TooDeep
     values: dict[str, Any] = {}
-    for raw in MESSAGES.values.FromString(content).values:
+    for raw in _elements_of(content, left):
         message = MESSAGES.key_value.FromString(raw)
-        values[text(message.key)] = _value(message.value, 0, depth + 1)
+        values[text(message.key)] = _value(message.value, 0, depth + 1, left)
     # Sorted: senders differ in the order of a map, and a value that is shown cut short would show it.
     return {key: values[key] for key in sorted(values)}
 

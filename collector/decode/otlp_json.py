@@ -36,6 +36,7 @@ from collector.records import (
 
 _OURS = OURS.decode()
 _DECISION_EVENT = DECISION_EVENT.decode()
+_UINT32_MAX = (1 << 32) - 1
 
 
 class _BadRecord(Exception):
@@ -82,7 +83,7 @@ class JsonDecoder:
             self._readings(span),
             _integer(status, "code"),
             _text(status, "message"),
-            _integer(span, "droppedAttributesCount"),
+            _dropped(span, "droppedAttributesCount"),
             resource,
             _sent_hash(span) ^ resource.sent_hash,
             events,
@@ -97,7 +98,7 @@ class JsonDecoder:
             _hex(record, "traceId"),
             _hex(record, "spanId"),
             self._readings(record),
-            _integer(record, "droppedAttributesCount"),
+            _dropped(record, "droppedAttributesCount"),
             resource,
             None if name in EVIDENCE else _sent_hash(record) ^ resource.sent_hash,
         )
@@ -210,6 +211,11 @@ def _integer(parent: dict[str, Any], name: str) -> int:
     return number if isinstance(number, int) else 0
 
 
+def _dropped(parent: dict[str, Any], name: str) -> int:
+    # A uint32, which the protobuf encoding cannot leave: sums of them are stored.
+    return max(0, min(_integer(parent, name), _UINT32_MAX))
+
+
 def _resource(sent: dict[str, Any]) -> Resource:
     return Resource(_attributes(sent), _sent_hash(sent))
 
@@ -234,7 +240,7 @@ def _events(span: dict[str, Any]) -> tuple[Sequence[SpanEvent], int]:
         for event in events
         if isinstance(event, dict) and (name := _text(event, "name")).startswith(_DECISION_EVENT)
     ]
-    return ours, _integer(span, "droppedEventsCount")
+    return ours, _dropped(span, "droppedEventsCount")
 
 
 def _sent_hash(sent: dict[str, Any]) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from collector.decode.attributes import Readings, attributes_of, text
+from collector.decode.bounds import MAX_VALUES, Values
 from collector.decode.hashes import sent_hash
 from collector.decode.messages import MESSAGES
 from collector.decode.needles import DECISION_EVENT, EVIDENCE, OURS
@@ -43,7 +44,8 @@ class ProtobufDecoder:
     def __init__(self, interpreter: Interpreter, needles: Sequence[bytes] = ()) -> None:
         """needles: beginnings of further attribute names that make a span concern us."""
         self._reads_events = interpreter.reads_events
-        self._readings = Readings(interpreter)
+        self._left = Values()
+        self._readings = Readings(interpreter, self._left)
         self._read = self._readings.__getitem__
         self._needles = (OURS, *needles)
         self._resources: dict[bytes, Resource] = {}
@@ -67,6 +69,7 @@ class ProtobufDecoder:
             groups = groups_of(body, needles)
         except DecodeError:
             raise Undecodable("the body is not an OTLP protobuf request") from None
+        self._left.left = MAX_VALUES
         decoded: Decoded[RecordT] = Decoded(
             recognised=not body or bool(groups),
             foreign=sum(group.foreign for group in groups),
@@ -98,8 +101,9 @@ class ProtobufDecoder:
         resource = self._resources.get(raw)
         if resource is not None:
             return resource
+        self._left.check(raw)
         try:
-            attributes = attributes_of(MESSAGES.resource.FromString(raw).attributes)
+            attributes = attributes_of(MESSAGES.resource.FromString(raw).attributes, self._left)
         except DecodeError:
             # Only defaults are lost with it: the records say themselves what they belong to.
             attributes = {}
@@ -111,10 +115,13 @@ class ProtobufDecoder:
         return resource
 
     def _span(self, raw: bytes, resource: Resource) -> SpanRecord:
+        self._left.check(raw)
         span = _parse_span(raw)
+        attributes = span.attributes
+        self._left.take(len(attributes))
         status = span.status
         code, message = _status(status) if status else (0, "")
-        events, dropped_events = _events(span) if self._reads_events else ((), 0)
+        events, dropped_events = _events(span, self._left) if self._reads_events else ((), 0)
         fields = (
             span.trace_id,
             span.span_id,
@@ -122,7 +129,7 @@ class ProtobufDecoder:
             text(span.name),
             span.start_time_unix_nano,
             span.end_time_unix_nano,
-            list(map(self._read, span.attributes)),
+            list(map(self._read, attributes)),
             code,
             message,
             span.dropped_attributes_count,
@@ -134,14 +141,17 @@ class ProtobufDecoder:
         return _new(SpanRecord, fields)
 
     def _log_record(self, raw: bytes, resource: Resource) -> LogRecord:
+        self._left.check(raw)
         record = MESSAGES.log_record.FromString(raw)
+        attributes = record.attributes
+        self._left.take(len(attributes))
         name = record.event_name
         return LogRecord(
             text(name),
             record.time_unix_nano or record.observed_time_unix_nano,
             record.trace_id,
             record.span_id,
-            list(map(self._read, record.attributes)),
+            list(map(self._read, attributes)),
             record.dropped_attributes_count,
             resource,
             None if name in _EVIDENCE else sent_hash(raw) ^ resource.sent_hash,
@@ -153,10 +163,11 @@ def _status(raw: bytes) -> tuple[int, str]:
     return status.code, text(status.message)
 
 
-def _events(span: Any) -> tuple[Sequence[SpanEvent], int]:
+def _events(span: Any, left: Values) -> tuple[Sequence[SpanEvent], int]:
     raw_events = span.events
     if not raw_events:
         return (), 0
+    left.take(len(raw_events))
     events: list[SpanEvent] = []
     dropped = span.dropped_events_count
     for raw in raw_events:
@@ -165,7 +176,7 @@ def _events(span: Any) -> tuple[Sequence[SpanEvent], int]:
         try:
             event = MESSAGES.span_event.FromString(raw)
             if event.name.startswith(DECISION_EVENT):
-                events.append(SpanEvent(text(event.name), attributes_of(event.attributes)))
+                events.append(SpanEvent(text(event.name), attributes_of(event.attributes, left)))
         except DecodeError:
             dropped += 1
     return events, dropped

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
+from collector.decode.bounds import FIELDS, MAX_FIELDS, MAX_OURS, check_request, too_many
 from collector.decode.messages import MESSAGES
 
 # Tags of fields with a length. Of a request: what each resource sent (1). Of that: the resource (1), scopes
@@ -39,22 +41,29 @@ def groups_of(body: bytes, needles: Sequence[bytes]) -> list[Group]:
     """
     Return the records of a request; a resource without any has one empty group.
 
-    needles: at least one. Raises ``DecodeError``.
+    needles: at least one. Raises ``DecodeError``, and ``Undecodable`` for more than is read of one.
     """
     try:
-        return list(_walked(body, needles))
+        groups = list(_walked(body, needles))
     except (_Unusual, IndexError):
-        return list(_parsed(body, needles))
+        check_request(body)
+        groups = list(_parsed(body, needles))
+    if sum(len(group.ours) for group in groups) > MAX_OURS:
+        raise too_many(MAX_OURS, "records with names that are read")
+    return groups
 
 
 def _walked(body: bytes, needles: Sequence[bytes]) -> Iterator[Group]:
     search = _Search(body, needles)
+    left = MAX_FIELDS
     for tag, start, stop in _fields(body, 0, len(body)):
         if tag != _FIRST:
             raise _Unusual
+        left = _one_less(left)
         resource: bytes | None = None
         scopes: list[tuple[int, int]] = []
         for part, first, last in _fields(body, start, stop):
+            left = _one_less(left)
             if part == _SECOND:
                 scopes.append((first, last))
             elif part == _FIRST and resource is None:
@@ -64,8 +73,14 @@ def _walked(body: bytes, needles: Sequence[bytes]) -> Iterator[Group]:
         if not scopes:
             yield Group(resource or b"", [], 0)
         for first, last in scopes:
-            ours, foreign = _split(body, first, last, search)
+            ours, foreign, left = _split(body, first, last, search, left)
             yield Group(resource or b"", ours, foreign)
+
+
+def _one_less(left: int) -> int:
+    if left == 0:
+        raise too_many(MAX_FIELDS, FIELDS)
+    return left - 1
 
 
 def _parsed(body: bytes, needles: Sequence[bytes]) -> Iterator[Group]:
@@ -99,11 +114,14 @@ def _fields(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
         at += size
 
 
-def _split(body: bytes, at: int, end: int, search: _Search) -> tuple[list[bytes], int]:
+def _split(body: bytes, at: int, end: int, search: _Search, left: int) -> tuple[list[bytes], int, int]:
+    """Return a scope's records of ours, the number of the others, and how many may follow."""
     ours: list[bytes] = []
     foreign = 0
     hit = search.next(at)
-    while at < end:
+    for _ in repeat(None, left):
+        if at >= end:
+            break
         tag, size = body[at], body[at + 1]
         at += 2
         if size >= _ONE_BYTE:
@@ -130,8 +148,8 @@ def _split(body: bytes, at: int, end: int, search: _Search) -> tuple[list[bytes]
             raise _Unusual
         at = stop
     if at != end:
-        raise _Unusual
-    return ours, foreign
+        raise too_many(MAX_FIELDS, FIELDS) if at < end else _Unusual
+    return ours, foreign, left - len(ours) - foreign
 
 
 def _memmem() -> Any:
@@ -174,7 +192,8 @@ class _Search:
 
     def _find(self, needle: bytes, start: int) -> int:
         body = self._body
-        if _find is None:
+        if _find is None or start >= len(body):
+            # Behind the end the rest would have a negative length, which is a huge one to the C library.
             hit = body.find(needle, start)
             return hit if hit >= 0 else len(body)
         found = _find(self._address + start, len(body) - start, needle, len(needle))

@@ -110,5 +110,5 @@ def chunks_of(step: StepCopy, decisions: Any) -> list[DecisionChunk]:
 
 
 def unknown_fields(sent: Mapping[str, Any], known: frozenset[str]) -> list[str]:
-    """Return the fields that nobody reads."""
-    return [field[:200] for field in sent if field not in known]
+    """Return the fields that nobody reads, as they can be shown."""
+    return [field[:200].encode(errors="replace").decode() for field in sent if field not in known]

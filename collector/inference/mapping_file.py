@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 
 import yaml
 
+from collector.extract.vocabulary import SLOT_OF
 from collector.inference.mapping import ANY, StepRule, TeamMapping, name_pattern
 from store.errors import SettingsError
 from xray_otel import semconv
@@ -32,6 +33,7 @@ _OURS = frozenset(
     and (value.startswith("xray.") or constant.startswith(("GEN_AI_", "ERROR_")))
     and not value.endswith(".")
 )
+_READ_ALREADY = frozenset(name for name in SLOT_OF if not name.startswith("xray."))
 _ACCEPTED_TYPES = f"a step type ({', '.join(sorted(semconv.STEP_TYPES))})"
 
 
@@ -105,12 +107,17 @@ def _names(node: yaml.Node | None) -> dict[str, str]:
             ours in _OURS or any(ours.startswith(prefix) and ours != prefix for prefix in _PREFIXES)
         ):
             _fail(target, f"{_shown(target)} is no attribute of X-Ray (docs/conventions.md lists them)")
-        if theirs.startswith("xray."):
-            _fail(target, f"{theirs} is X-Ray's own name; the names of a mapping are yours")
+        _check_is_theirs(theirs, target)
         if ours in names.values():
             _fail(target, f"{ours} stands for two names; only one of yours can be read as it")
         names[theirs] = ours
     return names
+
+
+def _check_is_theirs(name: str, node: yaml.Node) -> None:
+    # A rule for it would never fit: what has a meaning already is not asked for another one.
+    if name.startswith("xray.") or name in _READ_ALREADY:
+        _fail(node, f"{name} is X-Ray's own name; the names of a mapping are yours")
 
 
 def _rule(node: yaml.Node, names: Mapping[str, str]) -> StepRule:
@@ -137,6 +144,7 @@ def _where(node: yaml.Node | None) -> dict[str, tuple[Any, ...]]:
     if node is None:
         return conditions
     for attribute, wanted in _entries(node, "where", None).items():
+        _check_is_theirs(attribute, wanted)
         nodes = wanted.value if isinstance(wanted, yaml.SequenceNode) else [wanted]
         values = tuple(_scalar(part) for part in nodes)
         if not values or any(not isinstance(value, str | int | float) for value in values):

@@ -21,6 +21,7 @@ from store.errors import Unavailable
 
 SEND_IT = "send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"
 _RETRY_AFTER_S = 2.0
+_LONGEST_WAIT_S = 86_400.0
 
 
 class Denial(Enum):
@@ -109,7 +110,8 @@ class _Bucket:
         self._tokens = min(filled, max(1.0, rate_per_s))
         self._at_s = now_s
         if self._tokens < 1.0:
-            return (1.0 - self._tokens) / rate_per_s
+            # A rate next to nothing must not make a wait that no header can say.
+            return min((1.0 - self._tokens) / rate_per_s, _LONGEST_WAIT_S)
         self._tokens -= 1.0
         return 0.0
 

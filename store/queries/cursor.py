@@ -25,7 +25,8 @@ from sqlalchemy import ColumnElement, DateTime, Numeric, Uuid, and_, literal, or
 from store.queries.errors import InvalidParameter
 
 _TAG_BYTES = 16
-MAX_CURSOR_CHARS = 4096
+MAX_CURSOR_CHARS = 16_384
+"""The longest names, of characters that JSON writes as six, need about 11,000."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,14 @@ def test_health_needs_no_key(locked: httpx.Client) -> None:
     assert_error(locked.get("/nowhere"), 401, "unauthorized")
 
 
+def test_no_route_is_open(locked: httpx.Client, keys: Keys) -> None:
+    """Whatever is served but health, by whatever method, is refused without a key, known or not."""
+    paths = locked.get("/openapi.json", headers=bearer(keys.read)).json()["paths"]
+    for path in {*paths, "/openapi.json", "/metrics", "/nowhere"} - {"/healthz", "/readyz"}:
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"):
+            assert locked.request(method, path).status_code == 401, (method, path)
+
+
 def test_other_methods_need_admin(locked: httpx.Client, keys: Keys) -> None:
     """What removes needs admin, although nothing can be removed yet."""
     assert_error(locked.delete("/api/v1/runs", headers=bearer(keys.read)), 403, "forbidden")

@@ -163,6 +163,22 @@ def test_artifacts_never_run_as_pages(told: Shelf, rest: httpx.Client) -> None:
     assert "x" not in response.headers
 
 
+def test_no_type_of_a_sender_ends_the_head_of_an_answer(shelf: Shelf, rest: httpx.Client) -> None:
+    """A line break where a type may have a space is no type; the bytes are given all the same."""
+    for number, sent_type in enumerate(
+        ("text/html\r\n\r\n;<script>", "text/html\n; a=b", "text/html; a=\x0b")
+    ):
+        shelf.put(Artifact("r", "s", "1", "page", sent_type, 1, bytes([number]) * 32, b"x"))
+    shelf.put(step_copy("r", "s"))
+    (step,) = rest.get("/api/v1/runs/r").json()["steps"]
+    assert len(step["artifacts"]) == 3
+    for artifact in step["artifacts"]:
+        response = rest.get(f"/api/v1/artifacts/{artifact['artifact_id']}")
+        assert (response.status_code, response.content) == (200, b"x")
+        assert response.headers["content-type"] == "application/octet-stream"
+        assert "sandbox" in response.headers["content-security-policy"]
+
+
 def test_metrics_are_grouped(told: Shelf, rest: httpx.Client) -> None:
     """An item holds the columns it was grouped by and its bucket, and no others."""
     (item,) = rest.get("/api/v1/metrics/steps?group_by=pipeline,name&bucket=1h&step_type=filter").json()[

@@ -235,6 +235,6 @@ def test_servers_and_commands_over_tls(
         trusting = xray("runs", "--json", XRAY_API_URL=url, SSL_CERT_FILE=str(certificates.authority.cert))
         assert [run["run_id"] for run in json.loads(trusting.stdout)["items"]] == ["r"], trusting.stderr
         wary = xray("runs", XRAY_API_URL=url, SSL_CERT_FILE=str(certificates.stranger.cert), SSL_CERT_DIR="")
-        assert (wary.returncode, "CERTIFICATE_VERIFY_FAILED" in wary.stderr) == (1, True)
+        assert (wary.returncode, "SSL_CERT_FILE names" in wary.stderr) == (1, True)
     finally:
         server.stop(5.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import gc
 import io
 import json
 import logging
@@ -55,6 +57,28 @@ def test_no_payload(form: str) -> None:
     assert "a write failed" in written
     assert "ValueError" in written
     assert SECRET not in written
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_payload_of_a_forgotten_task(form: str) -> None:
+    """asyncio writes the whole error of a task that nobody awaited into its message, after the first line."""
+    written = io.StringIO()
+    configure(load(LogSettings, {"XRAY_LOG_FORMAT": form}), written)
+
+    async def fail() -> None:
+        raise ValueError(SECRET)
+
+    async def forget() -> None:
+        forgotten = asyncio.ensure_future(fail())
+        await asyncio.wait([forgotten])
+        del forgotten
+        gc.collect()
+
+    asyncio.run(forget())
+    assert "Task exception was never retrieved" in written.getvalue()
+    assert "ValueError" in written.getvalue()
+    assert SECRET not in written.getvalue()
+    assert len(written.getvalue().splitlines()) == 1
 
 
 def test_lines_name_the_request() -> None:

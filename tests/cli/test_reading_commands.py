@@ -272,7 +272,7 @@ def test_items_finds_an_item_in_all_runs(server: ServiceProcess) -> None:
     assert RUN_ID in line
     assert line.split()[-5:] == ["eliminated", "too_dear", "–", "99", "50"]
     assert done.stderr.startswith("searched: 2 steps back to ")
-    assert done.stderr.endswith("; without a full record of: 1 none\n")
+    assert done.stderr.endswith("; not every item is known of: 1 without decisions\n")
     (decision,) = parsed(server, "items", "b", "--pipeline", "shop")["items"]
     assert (decision["run_id"], decision["value"]) == (RUN_ID, 99)
     assert answered(server, "items", "b", "--type", "rank") == "No decision about b matches.\n"

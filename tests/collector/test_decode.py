@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 import re
 from typing import Any
@@ -406,3 +407,17 @@ def test_an_empty_body_is_an_empty_request(decode: Any):
     """No bytes at all are a valid request without records."""
     decoded = decode(b"")
     assert (list(decoded.records), decoded.foreign, decoded.recognised) == ([], 0, True)
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"), [(10**25, 2**32 - 1), ("99999999999999999999", 2**32 - 1), (-5, 0), ("many", 0)]
+)
+def test_json_counts_of_what_was_dropped_stay_in_their_range(sent: Any, expected: int):
+    """What a sender says that it dropped is stored: JSON can say what a uint32 cannot."""
+    dropped = {"droppedAttributesCount": sent, "droppedEventsCount": sent}
+    event = {"name": "xray.decision"}
+    attributes = [{"key": "xray.span.kind", "value": {"stringValue": "step"}}]
+    spans = [{"attributes": attributes, "events": [event], **dropped}]
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).encode()
+    (record,) = otlp_json.decode_traces(body).records
+    assert (record.dropped_attributes, record.dropped_events) == (expected, expected)

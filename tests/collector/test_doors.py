@@ -296,3 +296,14 @@ def test_doors_without_a_database(tmp_path: Any):
     intake.stop(1.0)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert answer.json()["detail"]["code"] == "unavailable"
+
+
+def test_an_answer_can_name_any_field(client: httpx.Client) -> None:
+    """Half a surrogate pair in the name of a field has no form in the answer: shown as a question mark."""
+    run = client.post("/runs", content=b'{"pipeline": "p", "run_id": "r1", "a\\ud800": 1}')
+    assert (run.status_code, run.json()["warnings"]) == (201, ["a?"]), run.text
+    sent = b'{"events": [{"type": "step_end", "step_id": "s", "a\\ud800": 1}]}'
+    events = client.post("/runs/r1/events", content=sent)
+    assert (events.status_code, events.json()["warnings"]) == (200, ["events[0].a? is not read"]), events.text
+    for odd in (b'"type": "\\ud800"', b'"type": "step_end", "step_id": "\\ud800"'):
+        assert client.post("/runs/r1/events", content=b'{"events": [{%s}]}' % odd).status_code in (200, 422)

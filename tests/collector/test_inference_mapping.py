@@ -148,6 +148,15 @@ NAMES = "version: 1\nattributes:\n  "
         ),
         (NAMES + "a.b: {}", "line 3: a list or map is no attribute of X-Ray"),
         (NAMES + "xray.a: xray.run.id", "line 3: xray.a is X-Ray's own name"),
+        (NAMES + "error.type: xray.step.name", "line 3: error.type is X-Ray's own name"),
+        (
+            STEP + "{type: llm, where: {gen_ai.request.model: '*'}}",
+            "line 3: gen_ai.request.model is X-Ray's own",
+        ),
+        (
+            STEP + "{type: llm, where: {xray.pipeline.name: shop}}",
+            "line 3: xray.pipeline.name is X-Ray's own",
+        ),
         (
             NAMES + "a: xray.run.id\n  b: xray.run.id",
             "line 4: xray.run.id stands for two names",

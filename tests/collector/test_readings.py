@@ -127,6 +127,15 @@ def test_an_attribute_says_the_same_whichever_way_it_is_read(sent: list[KeyValue
         assert parsed(raw) in (expected, None)
 
 
+@pytest.mark.parametrize("value", [b"\x0a", b"\x2a", b"\x18", b"\x21", b"\x10", b"\x32", b"", b"\x0a\x01"])
+def test_a_value_that_ends_after_its_tag_is_no_value_each_time(value: bytes):
+    """It costs its attribute, not the request, also when the attribute was met before."""
+    name = b"xray.step.why"
+    raw = b"\x0a" + bytes([len(name)]) + name + b"\x12" + bytes([len(value)]) + value
+    readings = Readings(EVERYTHING)
+    assert {outcome(readings, raw) for _ in range(4)} == {parsed(raw)}
+
+
 int64 = st.integers(-(1 << 63), (1 << 63) - 1)
 
 

@@ -119,6 +119,19 @@ def test_scopes(table: KeyTable, database_url: str) -> None:
     assert denial(guard, made[Scope.READ], Scope.INGEST) is Denial.WRONG_SCOPE
 
 
+def test_the_longest_wait_can_be_said(table: KeyTable, database_url: str) -> None:
+    """However low the rate of a key, what is asked of it is a number of seconds."""
+    _key, text = table.create("slow", [Scope.INGEST], rate_per_s=5e-324, now=now())
+    ring = KeyRing(database_url)
+    ring.start()
+    guard = Guard(ring)
+    assert denial(guard, text) is None
+    denied = guard.check(f"Bearer {text}", None, Scope.INGEST)
+    ring.close()
+    assert denied is not None
+    assert denied.retry_after_s == 86_400.0
+
+
 @pytest.mark.parametrize(
     "spoiled",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from store.errors import Unavailable
@@ -21,6 +22,16 @@ def test_an_empty_database_is_not_ready(empty_database_url: str) -> None:
     """A database without our tables cannot store."""
     with pytest.raises(Unavailable, match="lacks our tables"):
         Probe(empty_database_url).check()
+
+
+def test_options_of_the_url_hold(database_url: str) -> None:
+    """What the URL asks of the server, such as the schema with our tables, is asked here too."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("ALTER SCHEMA public RENAME TO tables_of_ours")
+    found = f"{database_url}{'&' if '?' in database_url else '?'}options=-csearch_path%3Dtables_of_ours"
+    with pytest.raises(Unavailable, match="lacks our tables"):
+        Probe(database_url).check()
+    Probe(found).check()
 
 
 def test_no_database_is_not_ready(tmp_path: Path) -> None:

@@ -221,3 +221,15 @@ def test_attempts_are_shown_as_sent(shelf: Shelf, reader: Reader) -> None:
     one = chunks()[0]
     shelf.put(lost(one._replace(attempt_key="7")), lost(one._replace(attempt_key="00f067aa0ba902b7")))
     assert {loss.attempt for loss in found(reader)} == {7, None}
+
+
+def test_pages_go_on_whatever_the_names_are(shelf: Shelf, reader: Reader) -> None:
+    """A cursor holds the longest subject, of characters that JSON writes as six."""
+    name = "\x01" * 512
+    shelf.put(*(lost(chunk("r", name, ["a"], "K", index=n, attempt_key=name, total=3)) for n in range(3)))
+    seen, cursor = 0, None
+    for _ in range(3):
+        filters, page = parse(LOSSES, [("limit", "1"), *([("cursor", cursor)] if cursor else [])])
+        answer = reader.losses(filters, page)
+        seen, cursor = seen + len(answer.items), answer.next_cursor
+    assert (seen, cursor) == (3, None)

@@ -74,11 +74,11 @@ def test_a_session_that_is_ended_in_the_middle_is_replaced(database_url):
         rival.execute("LOCK TABLE steps IN ACCESS EXCLUSIVE MODE")
         thread = threading.Thread(target=writer.write, args=([batch("s2")],))
         thread.start()
-        wait_until(lambda: admin.execute(WAITING).fetchone(), timeout_s=10, what="the writer waits")
+        wait_until(lambda: admin.execute(WAITING).fetchone(), timeout_s=60, what="the writer waits")
         pid = admin.execute(WAITING).fetchone()
         admin.execute("SELECT pg_terminate_backend(%s)", pid)
         rival.rollback()
-        thread.join(10)
+        thread.join(60)
     writer.close()
     assert stored(database_url) == ["s1", "s2"]
 
@@ -96,14 +96,14 @@ def test_a_deadlock_is_run_again(database_url):
         rival.execute(lock, [second])
         thread = threading.Thread(target=writer.write, args=([Batch(NS, runs=later)],))
         thread.start()
-        wait_until(lambda: admin.execute(WAITING).fetchone(), timeout_s=10, what="the writer waits")
+        wait_until(lambda: admin.execute(WAITING).fetchone(), timeout_s=60, what="the writer waits")
         rival.execute(lock, [first])
         rival.rollback()
-        thread.join(10)
+        thread.join(60)
         deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
         found = "SELECT count(*) FROM runs WHERE pipeline = 'shop'"
         assert admin.execute(found).fetchone() == (2,)
-        wait_until(lambda: admin.execute(deadlocks).fetchone() == (1,), timeout_s=10, what="one deadlock")
+        wait_until(lambda: admin.execute(deadlocks).fetchone() == (1,), timeout_s=60, what="one deadlock")
     writer.close()
 
 

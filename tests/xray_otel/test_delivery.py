@@ -269,6 +269,14 @@ def test_an_absent_server_neither_slows_nor_holds_the_program(unused_endpoint: s
     assert len(result.stderr.splitlines()) <= 3
 
 
+def test_the_exit_says_how_much_was_refused(otlp_receiver: HttpReceiver):
+    """Of many refusals one line a minute is written; the last one has the records of all."""
+    otlp_receiver.answer = lambda request: 403
+    result = python(PROGRAM, XRAY_ENDPOINT=otlp_receiver.endpoint, XRAY_EXIT_TIMEOUT_S="30")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.splitlines()[-1].startswith("xray_otel shutdown: 80 records are lost in all")
+
+
 def test_exit_delivers_what_waits(otlp_receiver: HttpReceiver):
     """A program that just ends has delivered everything, without a call to flush."""
     result = python(PROGRAM, XRAY_ENDPOINT=otlp_receiver.endpoint, XRAY_FLUSH_INTERVAL_MS="60000")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -187,6 +187,21 @@ def test_the_helpers_record_as_they_work(traced: Received):
         },
     ]  # fmt: skip
     assert traced.step("rank").attributes["xray.step.top_k"] == 1
+
+
+def test_items_that_are_tuples(traced: Received):
+    """A named tuple with an id is known by it; any other tuple is an id itself."""
+
+    class Product(NamedTuple):
+        id: str
+        price: int
+
+    with xray.run("r"), xray.step("s", type="filter") as step:
+        step.accept(Product("a", 1))
+        step.accept(("b", 2))
+    xray.flush()
+    (event,) = traced.events("xray.step.decisions")
+    assert json.loads(event.attributes["xray.decisions.data"])["item"] == ["a", "('b', 2)"]
 
 
 def test_a_score_before_the_verdict_counts_once(traced: Received):
