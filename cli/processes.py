@@ -97,6 +97,8 @@ class CollectorProcesses:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
             found = self._reserved.enter_context(socket.socket(family, kind, protocol))
+            # Else connections that a server before us closed would keep the port for a minute.
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             found.bind(address)
         except OSError as error:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
 from contextlib import suppress
@@ -101,6 +102,7 @@ def _serve(parts: Parts, as_json: bool, with_parent: bool, share_ports: bool = F
     with StopSignals() as signals:
         stack = Stack(settings, parts, say, share_ports)
         addresses = stack.start()
+        _collect_garbage_less_often()
         try:
             _announce(addresses, as_json, say)
             broken = signals.wait(with_parent, stack.broken)
@@ -120,6 +122,18 @@ def _allow_open_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _collect_garbage_less_often() -> None:
+    """
+    Keep Python's collector of reference cycles off what lives for good, and off rows on their way.
+
+    A request of 512 spans makes some 20,000 containers, none of them in a cycle; looking through
+    them took 12 of 57 µs of processor time a span (``benchmarks.ingest``, medians of two).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
 
 
 def _announce(addresses: Addresses, as_json: bool, say: Say) -> None:

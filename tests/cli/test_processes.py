@@ -106,6 +106,17 @@ def test_processes_that_end_again_and_again_end_the_server(start_service: StartS
     assert "again and again" in service.stderr.splitlines()[-1]
 
 
+def test_a_restart_need_not_wait_for_old_connections(start_service: StartService):
+    """A port whose last server closed a connection first, so that the kernel keeps it, is taken again."""
+    with socket.create_server(("127.0.0.1", 0)) as before:
+        port = before.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as sender:
+            before.accept()[0].close()
+            assert sender.recv(1) == b""
+    service = start_service("collector", XRAY_PROCESSES="2", XRAY_GRPC_PORT=str(port))
+    assert service.otlp_grpc.endswith(f":{port}")
+
+
 @pytest.mark.parametrize("variable", ["XRAY_GRPC_PORT", "XRAY_HTTP_PORT"])
 def test_port_in_use_names_the_setting(database_url: str, variable: str):
     """Although our processes share ports, they share them with nobody else."""
