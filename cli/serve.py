@@ -128,8 +128,8 @@ def _collect_garbage_less_often() -> None:
     """
     Keep Python's collector of reference cycles off what lives for good, and off rows on their way.
 
-    A request of 512 spans makes some 20,000 containers, none of them in a cycle; looking through
-    them took 12 of 57 µs of processor time a span (``benchmarks.ingest``, medians of two).
+    Rows are containers by the thousand, none of them in a cycle; looking through them took 12 of
+    57 µs of processor time a span (``benchmarks.ingest``, two pairs of runs).
     """
     gc.collect()
     gc.freeze()
