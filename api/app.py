@@ -12,7 +12,19 @@ from api import errors, telemetry
 from api.auth import ApiGate
 from api.middleware import Cors, HeadAsGet
 from api.parameters import none_accepted
-from api.routes import artifacts, decisions, explain, health, items, losses, metrics, runs, steps
+from api.routes import (
+    artifacts,
+    decisions,
+    explain,
+    exports,
+    health,
+    items,
+    losses,
+    metrics,
+    runs,
+    schemas,
+    steps,
+)
 from api.schemas import ErrorAnswer
 from api.settings import ApiSettings
 from store.access.guard import Guard
@@ -62,7 +74,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.reader = reader
-    for ours in (runs, explain, steps, decisions, items, metrics, artifacts, losses):
+    for ours in (runs, explain, steps, decisions, items, metrics, artifacts, losses, schemas, exports):
         app.include_router(ours.router, prefix=PREFIX, responses=_FAILURES)
     for theirs in routers:
         app.include_router(theirs, prefix=PREFIX, responses=_FAILURES, dependencies=[Depends(none_accepted)])
@@ -78,7 +90,7 @@ def create_app(
         app.add_middleware(
             Cors,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PUT"],
             allow_headers=["Content-Type", "Authorization", "x-api-key", errors.REQUEST_ID_HEADER],
             expose_headers=[errors.REQUEST_ID_HEADER, "Retry-After"],
         )

@@ -9,6 +9,7 @@ raised                            status  code
 ``NotFound``, unknown path        404     not_found
 method that a path does not take  405     method_not_allowed
 ``QueryTimeout``                  503     query_timeout
+``TooManyExports``                429     too_many_requests
 ``Unavailable``                   503     unavailable
 ``HTTPException`` of any router   its     its detail's
 anything else                     500     internal_error
@@ -34,7 +35,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from store.access import request_ids
 from store.errors import Unavailable
-from store.queries.errors import InvalidParameter, QueryTimeout
+from store.queries.errors import InvalidParameter, QueryTimeout, TooManyExports
 
 log = logging.getLogger(__name__)
 
@@ -108,14 +109,17 @@ def error_response(
     message: str,
     parameter: str | None = None,
     headers: Mapping[str, str] | None = None,
+    column: int | None = None,
 ) -> Response:
-    """Return the error object as a response."""
+    """Return the error object as a response; column: where in the parameter's value, from 1."""
     error = {
         "code": code,
         "message": message,
         "parameter": parameter,
         "request_id": request.state.request_id,
     }
+    if column is not None:
+        error["column"] = column
     return Response(
         orjson.dumps({"error": error}), status, headers=dict(headers or {}), media_type="application/json"
     )
@@ -128,13 +132,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(NotFound, _not_found)
     app.add_exception_handler(QueryTimeout, _query_timeout)
+    app.add_exception_handler(TooManyExports, _too_many_exports)
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(HTTPException, _http_exception)
 
 
 def _invalid_parameter(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, InvalidParameter)
-    return error_response(request, 422, "invalid_parameter", str(exc), exc.parameter)
+    return error_response(request, 422, "invalid_parameter", str(exc), exc.parameter, column=exc.column)
 
 
 def _invalid_request(request: Request, exc: Exception) -> Response:
@@ -155,6 +160,12 @@ def _not_found(request: Request, exc: Exception) -> Response:
 def _query_timeout(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, QueryTimeout)
     return error_response(request, 503, "query_timeout", str(exc), headers={"Retry-After": _RETRY_AFTER_S})
+
+
+def _too_many_exports(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, TooManyExports)
+    headers = {"Retry-After": _RETRY_AFTER_S}
+    return error_response(request, 429, "too_many_requests", str(exc), headers=headers)
 
 
 def _unavailable(request: Request, exc: Exception) -> Response:

@@ -8,8 +8,12 @@ from typing import Any
 
 from fastapi import Request
 
+from api.exports.formats import MEDIA_TYPES
+from store.queries.conditions import shown
 from store.queries.errors import InvalidParameter
-from store.queries.filters import DEFAULT_LIMIT, MAX_LIMIT, shown
+from store.queries.filters import DEFAULT_LIMIT, MAX_LIMIT
+from store.queries.language import MAX_CHARS
+from store.queries.language import PARAMETER as QUESTION
 from store.queries.metrics import BUCKETS, GROUP_BY
 from store.queries.vocabulary import SUFFIXES, Family, Field, Vocabulary
 
@@ -59,6 +63,19 @@ GROUPING: list[dict[str, Any]] = [
         "schema": {"type": "string", "enum": list(BUCKETS)},
     },
 ]
+FORMAT: dict[str, Any] = {
+    "name": "format",
+    "in": "query",
+    "description": "What the file is; parquet where pyarrow is installed.",
+    "schema": {"type": "string", "enum": list(MEDIA_TYPES), "default": "ndjson"},
+}
+LANGUAGE: dict[str, Any] = {
+    "name": QUESTION,
+    "in": "query",
+    "description": "Rows of which this expression of the filter language is true, beside all other filters: "
+    'status = "error" and (duration_ms > 1000 or tag.market in ("US", "CA")). See docs/filters.md.',
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_CHARS, "examples": ["duration_ms > 1000"]},
+}
 
 
 def described(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -74,6 +91,15 @@ def described_unpaged(vocabulary: Vocabulary) -> dict[str, Any]:
 def described_metrics(vocabulary: Vocabulary) -> dict[str, Any]:
     """Return the ``openapi_extra`` of a metrics list."""
     return {"parameters": [*GROUPING, *_filters(vocabulary, ""), *PAGE]}
+
+
+def described_export(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return the ``openapi_extra`` of an export: its filters, its formats, and what it answers with."""
+    content = {media_type: {"schema": {"type": "string"}} for media_type in MEDIA_TYPES.values()}
+    return {
+        "parameters": [*_filters(vocabulary, ""), FORMAT],
+        "responses": {"200": {"description": "The file, sent while it is read.", "content": content}},
+    }
 
 
 def described_page() -> dict[str, Any]:
@@ -95,6 +121,8 @@ def _filters(vocabulary: Vocabulary, prefix: str) -> Iterator[dict[str, Any]]:
         yield _family(family, prefix)
     if vocabulary.step is not None:
         yield from _filters(vocabulary.step, "step.")
+    if vocabulary.language:
+        yield LANGUAGE
 
 
 def _parameter(field: Field, prefix: str, suffix: str) -> dict[str, Any]:

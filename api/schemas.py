@@ -31,6 +31,9 @@ class ErrorDetail(Answer):
     message: str = Field(description="A sentence for people, naming what is accepted.")
     parameter: str | None = Field(description="The parameter or id that is at fault, as it was sent.")
     request_id: str = Field(description="Also in the header X-Request-Id, and in the server's log.")
+    column: int | None = Field(
+        default=None, description="Only of q: where in it, in characters from 1, something is not understood."
+    )
 
 
 class ErrorAnswer(Answer):
@@ -254,6 +257,33 @@ class Decision(Answer):
     attempt: int | None = Field(description="null only while the decision's step has not arrived.")
 
 
+class Estimate(Answer):
+    """A figure about all decisions, known from those that were kept."""
+
+    value: float
+    low: float | None = Field(description="Lower end of the 95 % interval; null: too few were kept to tell.")
+    high: float | None = Field(description="Upper end of it.")
+    exact: bool = Field(description="Whether all decisions were kept, so that nothing is estimated.")
+
+
+class Estimates(Answer):
+    """Of the decisions that have the figure."""
+
+    number: Estimate = Field(description="How many have it.")
+    total: Estimate
+    mean: Estimate | None = Field(description="null when none has it.")
+
+
+class StepEstimates(Answer):
+    """Totals and means over the decisions of a step that satisfy all filters."""
+
+    decisions: Estimate = Field(description="How many there are.")
+    score: Estimates
+    value: Estimates = Field(description="Of observed values that are numbers.")
+    decisions_read: int = Field(description="Kept decisions that satisfy the filters.")
+    completeness: StepCompleteness
+
+
 class ItemDecision(Decision):
     """What one step of one run decided about an item."""
 
@@ -317,6 +347,7 @@ class LossTotals(Answer):
     """Losses by cause and kind."""
 
     items: list[LossTotal]
+    received_after: datetime | None = Field(description="Since when, where no filter bounds it.")
 
 
 class StepReference(Answer):
@@ -341,6 +372,10 @@ class JourneyStep(Answer):
         "unknown: the evidence is not full, the item may have passed unseen."
     )
     decisions: list[Decision] = Field(description="Several when the step judged the item repeatedly.")
+    probability: float | None = Field(
+        description="Of a sampled step that does not name the item: had it judged the item, its decision "
+        "would be here with at least this probability."
+    )
 
 
 class Journey(Answer):

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cli.errors import Failure
+from collector.http_protocol import KEEP_ALIVE_S, bounded_protocol
 from store.access.tls import TlsFiles
 
 _START_DEADLINE_S = 20.0
@@ -30,7 +31,10 @@ class ApiServer:
     Raises ``Failure`` from ``start`` when the port is taken or the app does not come up.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int, tls: TlsFiles | None = None) -> None:
+    def __init__(
+        self, app: FastAPI, host: str, port: int, tls: TlsFiles | None = None, read_timeout_s: float = 10.0
+    ) -> None:
+        """read_timeout_s: for a request's header, and for the peer to read its answer."""
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
@@ -40,7 +44,15 @@ class ApiServer:
         self._tls = tls
         options = tls.for_uvicorn() if tls else {}
         self._server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", **options)
+            uvicorn.Config(
+                app,
+                http=bounded_protocol(read_timeout_s),
+                timeout_keep_alive=KEEP_ALIVE_S,
+                log_config=None,
+                access_log=False,
+                lifespan="on",
+                **options,
+            )
         )
 
     def start(self) -> str:

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+from rich.cells import cell_len
 
 from cli.errors import CliError, Failure, UsageError
 
@@ -22,6 +24,8 @@ _TIMEOUT_S = 30.0
 _REQUEST_ERRORS = (400, 422)
 _KEY = "XRAY_API_KEY"
 """Of the environment, never an option: command lines stand in histories and process lists."""
+_SHOWN_BEFORE, _SHOWN_BEHIND = 50, 25
+"""Characters around the place that a refusal points at; 80 columns hold them."""
 
 
 class ApiClient:
@@ -55,9 +59,41 @@ class ApiClient:
         ``UsageError`` when the API refuses the question itself and ``Failure`` for
         everything else, an API that is away included.
         """
-        path = _PREFIX + "".join("/" + quote(segment, safe="") for segment in segments)
+        asked: Parameters = list(parameters)
+        with self._failures():
+            response = self._http.get(_path(segments), params=tuple(asked))
+        if response.is_success:
+            return _body(response, self._url)
+        raise _refusal(response, self._url, asked)
+
+    @contextmanager
+    def stream(self, *segments: str, parameters: Iterable[tuple[str, str]] = ()) -> Iterator[Iterator[bytes]]:
+        """
+        Give the answer's bytes as they come, for answers without a bound.
+
+        Raises as ``get`` does, and ``Failure`` when the answer breaks off before its end.
+        """
+        asked: Parameters = list(parameters)
+        with self._failures(), self._http.stream("GET", _path(segments), params=tuple(asked)) as response:
+            if not response.is_success:
+                response.read()
+                raise _refusal(response, self._url, asked)
+            yield self._whole(response)
+
+    def _whole(self, response: httpx.Response) -> Iterator[bytes]:
         try:
-            response = self._http.get(path, params=list(parameters))
+            yield from response.iter_bytes()
+        except httpx.HTTPError as error:
+            raise Failure(
+                f"the answer of {self._url} broke off before its end ({str(error) or type(error).__name__}); "
+                "what was written is not all"
+            ) from error
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """The boundary where errors of the HTTP client become those of the commands."""
+        try:
+            yield
         except httpx.InvalidURL as error:
             raise UsageError(f"--url {self._url!r}: {error}; accepted is http://HOST:PORT") from error
         except httpx.UnsupportedProtocol as error:
@@ -71,15 +107,16 @@ class ApiClient:
             ) from error
         except httpx.HTTPError as error:
             raise self._away(error) from error
-        if response.is_success:
-            return _body(response, self._url)
-        raise _refusal(response, self._url)
 
     def _away(self, error: httpx.HTTPError) -> Failure:
         return Failure(
             f"no answer from the API at {self._url} ({str(error) or type(error).__name__}); "
             "start it with `xray up`, or name another with --url or XRAY_API_URL"
         )
+
+
+def _path(segments: Iterable[str]) -> str:
+    return _PREFIX + "".join("/" + quote(segment, safe="") for segment in segments)
 
 
 def _body(response: httpx.Response, url: str) -> Any:
@@ -89,8 +126,13 @@ def _body(response: httpx.Response, url: str) -> Any:
         raise Failure(f"{url} answered with something that is not JSON; is it an X-Ray API?") from error
 
 
-def _refusal(response: httpx.Response, url: str) -> CliError:
-    """Turn the API's error object into one line, with the request id that finds it in the log."""
+def _refusal(response: httpx.Response, url: str, asked: Parameters) -> CliError:
+    """
+    Turn the API's error object into one line, with the request id that finds it in the log.
+
+    Where it says at which column of a parameter it stopped, the value and a caret stand under it.
+    """
+    more: list[str] = []
     try:
         error = response.json()["error"]
         line = f"{error['message']} (HTTP {response.status_code}, {error['code']}"
@@ -99,6 +141,19 @@ def _refusal(response: httpx.Response, url: str) -> CliError:
         line += ")"
         if response.status_code in (401, 403):
             line += f"; the commands send the key of {_KEY}"
+        if error.get("column"):
+            more = _pointed(dict(asked)[error["parameter"]], error["column"])
     except (ValueError, KeyError, TypeError):
         line = f"{url} answered HTTP {response.status_code} without X-Ray's error object; is it an X-Ray API?"
-    return UsageError(line) if response.status_code in _REQUEST_ERRORS else Failure(line)
+    failure = UsageError(line) if response.status_code in _REQUEST_ERRORS else Failure(line)
+    failure.more = more
+    return failure
+
+
+def _pointed(text: str, column: int) -> list[str]:
+    """Return the text around a column, counted from 1, and a line with a caret under it."""
+    # One line of it, of as many cells: a newline or a tab would move what stands behind.
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    start = max(0, column - 1 - _SHOWN_BEFORE)
+    before, behind = plain[start : column - 1], plain[column - 1 : column - 1 + _SHOWN_BEHIND]
+    return [f"  {before}{behind}", "  " + " " * cell_len(before) + "^"]

@@ -1,15 +1,15 @@
 """
-What an answer leaves out, said under its table.
+Lists page by page, and what an answer leaves out, said under its table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 
-from cli.tables import print_line, warning_console
+from cli.tables import Column, console, print_json, print_line, print_table, warning_console
 
 _WHOLE = ("complete", "exact")
 
@@ -29,5 +29,25 @@ def print_completeness(answer: Mapping[str, Any], out: Console) -> None:
 
 def print_next_page(page: Mapping[str, Any]) -> None:
     """Say on stderr how to get the next page, so that a pipe gets rows only."""
-    if page["next_cursor"]:
+    if page.get("next_cursor"):
         print_line(f"More rows: repeat with --cursor {page['next_cursor']}", warning_console())
+
+
+def print_page(
+    page: Mapping[str, Any], columns: Sequence[Column], nothing: str, as_json: bool, note: str | None = None
+) -> None:
+    """
+    Write one page of a list: as JSON, or its table and where it goes on.
+
+    nothing: the line in place of an empty table. note: what is to be known of the page, for stderr.
+    """
+    if as_json:
+        print_json(page)
+        return
+    if page["items"]:
+        print_table(columns, page["items"], console())
+    else:
+        print_line(nothing, console())
+    if note is not None:
+        print_line(note, warning_console())
+    print_next_page(page)

@@ -8,6 +8,7 @@ and ``xray runs`` should not wait for those.
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
@@ -65,3 +66,18 @@ def url() -> None:
     from cli import schema  # as above
 
     typer.echo(schema.url())
+
+
+@app.command()
+def grant_reader(
+    role: Annotated[str, typer.Argument(help="A role of the database that exists.")],
+) -> None:
+    """
+    Let a role read the views of the schema `xray_public` with SQL, and nothing else.
+
+    For Grafana, Metabase, dbt and notebooks: docs/sql-views.md
+    """
+    from cli import schema  # as above
+
+    schema.grant_reader(role)
+    typer.echo(f"{role} may read xray_public.runs, xray_public.steps and xray_public.reasons")

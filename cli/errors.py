@@ -8,6 +8,8 @@ How a command fails.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 
@@ -16,6 +18,8 @@ class CliError(Exception):
     """Ends the command; ``str(error)`` is the line that the person reads."""
 
     exit_code = EXIT_FAILURE
+    more: Sequence[str] = ()
+    """Lines under it."""
 
 
 class Failure(CliError):

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from cli import options, words
 from cli.client import ApiClient
-from cli.completeness import print_completeness, print_next_page
-from cli.tables import Column, console, print_json, print_line, print_table, warning_console
+from cli.completeness import print_completeness, print_page
+from cli.tables import Column, console, print_json, print_line, print_table
 
 
 def _value(passage: Mapping[str, Any]) -> str:
@@ -83,7 +83,7 @@ def items(
     reason: Annotated[str | None, typer.Option(help="Only decisions for this reason code.")] = None,
     started_after: options.After = None,
     started_before: options.Before = None,
-    where: options.Where = None,
+    filters: options.Filter = None,
     limit: options.Limit = 50,
     cursor: options.Cursor = None,
     as_json: options.Json = False,
@@ -104,19 +104,11 @@ def items(
         limit=limit,
         cursor=cursor,
     )
-    parameters += options.pairs("--where", where)
+    parameters += options.pairs("--filter", filters)
     with ApiClient(url) as api:
         history = api.get("items", item_id, parameters=parameters)
-    if as_json:
-        print_json(history)
-        return
-    out = console()
-    if history["items"]:
-        print_table(_HISTORY, history["items"], out)
-    else:
-        print_line(f"No decision about {item_id} matches.", out)
-    print_line(_searched(history["completeness"]), warning_console())
-    print_next_page(history)
+    nothing = f"No decision about {item_id} matches."
+    print_page(history, _HISTORY, nothing, as_json, _searched(history["completeness"]))
 
 
 def _searched(completeness: Mapping[str, Any]) -> str:

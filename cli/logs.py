@@ -40,6 +40,10 @@ class LogSettings(BaseSettings):
     )
 
 
+class _JsonHandler(logging.StreamHandler[TextIO]):
+    """One JSON object a line."""
+
+
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Send every logger's lines to the stream (default: stderr) in the form asked for."""
     stream = sys.stderr if stream is None else stream
@@ -57,7 +61,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         if settings.log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=stream.isatty())
     )
-    handler = logging.StreamHandler(stream)
+    handler = (_JsonHandler if settings.log_format == "json" else logging.StreamHandler)(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=common,
@@ -69,6 +73,12 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     root.setLevel(settings.log_level.upper())
     # A line for each malformed request would let anybody fill the disk; they are counted instead.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+def writes_json() -> bool:
+    """Tell whether logging was configured to write JSON: then nothing else is written to stderr."""
+    handlers = logging.getLogger().handlers
+    return any(isinstance(handler, _JsonHandler) for handler in handlers)
 
 
 def _with_request_id(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -10,8 +10,8 @@ import typer
 
 from cli import options, words
 from cli.client import ApiClient
-from cli.completeness import print_next_page
-from cli.tables import Column, console, print_json, print_table
+from cli.completeness import print_page
+from cli.tables import Column
 
 _TOTALS = (
     Column("CAUSE", lambda total: total["cause"], whole=True),
@@ -44,7 +44,7 @@ def losses(
     totals: Annotated[bool, typer.Option("--totals", help="Only the sums by cause.")] = False,
     started_after: options.After = None,
     started_before: options.Before = None,
-    where: options.Where = None,
+    filters: options.Filter = None,
     limit: options.Limit = 50,
     cursor: options.Cursor = None,
     as_json: options.Json = False,
@@ -63,20 +63,13 @@ def losses(
         started_after=started_after,
         started_before=started_before,
     )
-    parameters += options.pairs("--where", where)
+    parameters += options.pairs("--filter", filters)
     with ApiClient(url) as api:
         if totals:
             answer = api.get("losses", "totals", parameters=parameters)
         else:
             page = options.present(limit=limit, cursor=cursor)
             answer = api.get("losses", parameters=parameters + page)
-    if as_json:
-        print_json(answer)
-        return
-    out = console()
-    if answer["items"]:
-        print_table(_TOTALS if totals else _LOSSES, answer["items"], out)
-    else:
-        out.print("No loss matches.")
-    if not totals:
-        print_next_page(answer)
+    since = answer.get("received_after")
+    note = f"since {words.instant(since)}; `-f received_after=…` asks for more" if since else None
+    print_page(answer, _TOTALS if totals else _LOSSES, "No loss matches.", as_json, note)

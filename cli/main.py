@@ -4,12 +4,14 @@ The ``xray`` command of the server: its commands, and how each of them fails.
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
 
-from cli import database_commands, demo_command, explain, items, keys, losses, runs, serve, steps
+from cli import database_commands, demo_command, explain, export, items, keys, losses, runs, serve, steps
 from cli.errors import EXIT_FAILURE, EXIT_USAGE, CliError
 from cli.tables import print_line, warning_console
 from collector.errors import CannotListen
@@ -61,6 +63,7 @@ app.command(rich_help_panel=_READ)(steps.steps)
 app.command(rich_help_panel=_READ)(items.item)
 app.command(rich_help_panel=_READ)(items.items)
 app.command(rich_help_panel=_READ)(losses.losses)
+app.add_typer(export.app, name="export", rich_help_panel=_READ)
 app.add_typer(database_commands.app, name="db", rich_help_panel=_CARE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
 
@@ -76,11 +79,17 @@ def main() -> None:
     except SettingsError as error:
         _fail(str(error), EXIT_USAGE)
     except CliError as error:
-        _fail(str(error), error.exit_code)
+        _fail(str(error), error.exit_code, error.more)
     except (EmbeddedError, Unavailable, CannotListen) as error:
         _fail(str(error), EXIT_FAILURE)
 
 
-def _fail(line: str, code: int) -> NoReturn:
-    print_line(f"xray: {line}", warning_console())
+def _fail(line: str, code: int, more: Sequence[str] = ()) -> NoReturn:
+    # Only a server writes logs; the other commands do not wait for what that imports.
+    logs = sys.modules.get("cli.logs")
+    if logs is not None and logs.writes_json():
+        logging.getLogger("xray").error(line)
+    else:
+        for each in (f"xray: {line}", *more):
+            print_line(each, warning_console())
     sys.exit(code)

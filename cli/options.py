@@ -21,12 +21,22 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 Json = Annotated[bool, typer.Option("--json", help="Print the API's answer as JSON instead of a table.")]
 
 Where = Annotated[
-    list[str] | None,
+    str | None,
     typer.Option(
         "--where",
         "-w",
+        metavar="EXPRESSION",
+        help="""Only where this is true: -w 'drop_ratio > 0.9 and tag.market = "US"' (docs/filters.md).""",
+    ),
+]
+
+Filter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        "-f",
         metavar="FILTER=VALUE",
-        help="Any filter of the REST API, repeatable: -w candidates_in_gte=100 -w tag.market=US. "
+        help="Any filter of the REST API, repeatable: -f candidates_in_gte=100 -f tag.market=US. "
         "Several combine with AND; a name the API does not know is refused, never ignored.",
     ),
 ]

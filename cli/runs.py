@@ -12,7 +12,7 @@ from rich.console import Console
 
 from cli import options, words
 from cli.client import ApiClient
-from cli.completeness import print_completeness, print_next_page
+from cli.completeness import print_completeness, print_page
 from cli.steps import FUNNEL
 from cli.tables import Column, console, print_json, print_line, print_pairs, print_table
 
@@ -44,6 +44,7 @@ def runs(
     started_after: options.After = None,
     started_before: options.Before = None,
     where: options.Where = None,
+    filters: options.Filter = None,
     limit: options.Limit = 50,
     cursor: options.Cursor = None,
     as_json: options.Json = False,
@@ -53,7 +54,7 @@ def runs(
     List runs, newest first.
 
     Filters on steps mean that one step of the run satisfies all of them:
-    `xray runs -w step.step_type=filter -w step.drop_ratio_gt=0.9`
+    `xray runs --where 'step.type = "filter" and step.drop_ratio > 0.9'`
     """
     parameters = options.present(
         pipeline=pipeline,
@@ -61,22 +62,15 @@ def runs(
         entity=entity,
         started_after=started_after,
         started_before=started_before,
+        q=where,
         limit=limit,
         cursor=cursor,
     )
     parameters += [(f"tag.{key}", value) for key, value in options.pairs("--tag", tag)]
-    parameters += options.pairs("--where", where)
+    parameters += options.pairs("--filter", filters)
     with ApiClient(url) as api:
         page = api.get("runs", parameters=parameters)
-    if as_json:
-        print_json(page)
-        return
-    out = console()
-    if page["items"]:
-        print_table(_RUN_COLUMNS, page["items"], out)
-    else:
-        out.print("No run matches.")
-    print_next_page(page)
+    print_page(page, _RUN_COLUMNS, "No run matches.", as_json)
 
 
 def run(

@@ -7,7 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cli.database import open_database, running_database
-from store import migrate
+from cli.errors import Failure
+from store import migrate, public_views
 from store.settings import StoreSettings, load, without_password
 
 
@@ -57,3 +58,12 @@ def url() -> str:
     """Return the running database's URL, with its password. Raises ``Failure`` as ``state`` does."""
     with running_database(load(StoreSettings)) as found:
         return found
+
+
+def grant_reader(role: str) -> None:
+    """Let a role read the public views. Raises ``Failure`` when it cannot be, and as ``state`` does."""
+    with running_database(load(StoreSettings)) as found:
+        try:
+            public_views.grant_reader(found, role)
+        except public_views.CannotGrant as error:
+            raise Failure(str(error)) from error

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import sys
 from contextlib import suppress
@@ -15,7 +16,7 @@ import typer
 
 from cli.errors import EXIT_FAILURE, Failure
 from cli.parts import Addresses, Parts
-from cli.progress import Say, on_stderr, silent
+from cli.progress import Say, as_log_events, on_stderr, silent
 from cli.signals import StopSignals
 
 AsJson = Annotated[
@@ -85,18 +86,21 @@ def api(as_json: AsJson = False, with_parent: WithParent = False) -> None:
 
 def _serve(parts: Parts, as_json: bool, with_parent: bool, share_ports: bool = False) -> None:
     # Not at the top: this imports the whole server, and `xray runs` should not wait for that.
-    from cli.logs import configure
-    from cli.settings import load_settings, unknown_variables
+    # gRPC's library writes lines of its own to stderr; what matters in them we say ourselves.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from cli.settings import check_addresses, load_settings, unknown_variables
     from cli.stack import Stack
     from collector.memory import use_few_arenas
 
     use_few_arenas()
     # The parent of processes that share ports says it for all of them.
-    say = silent if share_ports else on_stderr()
+    say = _teller()
+    if share_ports:
+        say = silent
     for line in unknown_variables():
         say(f"xray: {line}")
     settings = load_settings()
-    configure(settings.logs)
+    check_addresses(settings, parts)
     _allow_open_files()
     broken: str | None = None
     with StopSignals() as signals:
@@ -115,6 +119,20 @@ def _serve(parts: Parts, as_json: bool, with_parent: bool, share_ports: bool = F
         say("stopped    before everything was written; senders without an acknowledgement send again")
         raise typer.Exit(EXIT_FAILURE)
     say("stopped    everything taken in was written")
+
+
+def _teller() -> Say:
+    """Set up logging, and return what says how the start and the stop go on."""
+    from cli.logs import LogSettings, configure
+    from store.errors import SettingsError
+    from store.settings import load
+
+    try:
+        logs = load(LogSettings)
+    except SettingsError:  # which the other settings are about to raise again
+        return on_stderr()
+    configure(logs)
+    return as_log_events() if logs.log_format == "json" else on_stderr()
 
 
 def _allow_open_files() -> None:

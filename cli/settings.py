@@ -12,7 +12,11 @@ from pathlib import Path
 
 from api.settings import ApiSettings
 from cli.logs import LogSettings
+from cli.parts import Parts
 from collector.settings import CollectorSettings
+from store.access.settings import HOST_FORM
+from store.errors import SettingsError
+from store.network import is_of_this_machine
 from store.settings import StoreSettings, load, variables
 
 _PREFIX = "XRAY_"
@@ -58,6 +62,30 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         api=load(ApiSettings, environ),
         logs=load(LogSettings, environ),
     )
+
+
+def check_addresses(settings: Settings, parts: Parts) -> None:
+    """
+    Check what only a server of these parts needs: that it can listen here, on ports that differ.
+
+    Raises ``store.errors.SettingsError``.
+    """
+    host = settings.collector.host
+    if not is_of_this_machine(host):
+        raise SettingsError("XRAY_HOST", host, HOST_FORM)
+    opened: dict[int, str] = {}
+    ports = []
+    if Parts.COLLECTOR in parts:
+        ports += [
+            ("XRAY_GRPC_PORT", settings.collector.grpc_port),
+            ("XRAY_HTTP_PORT", settings.collector.http_port),
+        ]
+    if Parts.API in parts:
+        ports += [("XRAY_API_PORT", settings.api.api_port)]
+    for variable, port in ports:
+        other = opened.setdefault(port, variable) if port else variable
+        if other != variable:
+            raise SettingsError(variable, port, f"another port than that of {other} (0 = any free port)")
 
 
 def private_settings(data_dir: Path) -> Settings:

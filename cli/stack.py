@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from fastapi import APIRouter
 
 from api.app import create_app
+from api.routes import schemas
 from cli.api_server import ApiServer, base_url
 from cli.database import Database, open_database
 from cli.errors import UsageError
@@ -24,15 +25,18 @@ from cli.progress import Say, silent
 from cli.settings import Settings
 from collector import doors
 from collector.intake import Intake
+from collector.reception import Reception, Room
 from collector.service import CollectorService
 from collector.telemetry import Telemetry
 from store import migrate
 from store.access.guard import Guard
 from store.access.keyring import KeyRing
 from store.access.keys import Scope
+from store.adoption import Adopter
 from store.network import is_loopback
 from store.probe import Probe
 from store.reader import Reader
+from store.schemas import SchemaShelf
 from store.settings import without_password
 from store.writer import PostgresWriter, RecentBatches
 
@@ -132,6 +136,9 @@ class Stack:
         return Guard(keyring, settings.rate_limit)
 
     def _start_collector(self, url: str, guard: Guard | None) -> CollectorService:
+        adopter = Adopter(url, self._settings.collector.max_artifacts_per_run)
+        self._opened.callback(adopter.close)
+        adopter.start()
         service = CollectorService(
             self._settings.collector,
             *self._open_writers(url),
@@ -174,6 +181,10 @@ class Stack:
             max_request_bytes=settings.max_request_bytes,
             write_timeout_s=settings.write_timeout_s,
             limits=settings.limits(),
+            # What comes by the doors and by OTLP fills one memory.
+            reception=Reception(
+                service.room if service else Room(settings.receive_max_bytes), settings.read_timeout_s
+            ),
         )
 
     def _start_api(self, url: str, door: APIRouter, guard: Guard | None) -> str:
@@ -182,15 +193,21 @@ class Stack:
             url, statement_timeout_ms=settings.statement_timeout_ms, run_timeout_s=settings.run_timeout_s
         )
         self._opened.callback(reader.close)
-        app = create_app(settings, reader, routers=(door,), guard=guard, registry=self._telemetry.registry)
-        server = ApiServer(app, settings.host, settings.api_port, settings.tls)
+        routers = (door, schemas.writing(SchemaShelf(url)))
+        app = create_app(settings, reader, routers=routers, guard=guard, registry=self._telemetry.registry)
+        server = ApiServer(
+            app, settings.host, settings.api_port, settings.tls, self._settings.collector.read_timeout_s
+        )
         self._opened.callback(server.stop, _API_STOP_S)
         return server.start()
 
     def _open_writers(self, url: str) -> list[PostgresWriter]:
         # What one has stored another need not try to copy again.
         recent = RecentBatches()
-        writers = [PostgresWriter(url, recent) for _ in range(self._settings.collector.writers)]
+        settings = self._settings.collector
+        writers = [
+            PostgresWriter(url, recent, settings.max_artifacts_per_run) for _ in range(settings.writers)
+        ]
         for writer in writers:
             self._opened.callback(writer.close)
         return writers

@@ -12,8 +12,8 @@ import typer
 
 from cli import options, words
 from cli.client import ApiClient
-from cli.completeness import print_next_page
-from cli.tables import Column, console, print_json, print_table
+from cli.completeness import print_page
+from cli.tables import Column
 
 
 def _name(step: Mapping[str, Any]) -> str:
@@ -60,6 +60,7 @@ def steps(
     started_after: options.After = None,
     started_before: options.Before = None,
     where: options.Where = None,
+    filters: options.Filter = None,
     limit: options.Limit = 50,
     cursor: options.Cursor = None,
     as_json: options.Json = False,
@@ -69,7 +70,7 @@ def steps(
     List steps across all pipelines, newest first.
 
     Every filter that dropped more than 90 % of its candidates:
-    `xray steps --type filter --drop-ratio-gt 0.9`
+    `xray steps --where 'type = "filter" and drop_ratio > 0.9'`
     """
     parameters = options.present(
         pipeline=pipeline,
@@ -79,18 +80,11 @@ def steps(
         drop_ratio_gt=drop_ratio_gt,
         started_after=started_after,
         started_before=started_before,
+        q=where,
         limit=limit,
         cursor=cursor,
     )
-    parameters += options.pairs("--where", where)
+    parameters += options.pairs("--filter", filters)
     with ApiClient(url) as api:
         page = api.get("steps", parameters=parameters)
-    if as_json:
-        print_json(page)
-        return
-    out = console()
-    if page["items"]:
-        print_table(_STEP_COLUMNS, page["items"], out)
-    else:
-        out.print("No step matches.")
-    print_next_page(page)
+    print_page(page, _STEP_COLUMNS, "No step matches.", as_json)

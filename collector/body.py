@@ -4,6 +4,7 @@ Bodies of HTTP requests: bounded while they are read and while they are decompre
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import AsyncIterable
 from typing import Protocol
@@ -16,6 +17,10 @@ MAX_GZIP_MEMBERS = 64
 """More than any sender makes; each costs a copy of all that follows it."""
 MAX_JSON_CONTAINERS = 1_000_000
 """20,000 spans with 20 attributes have as many; exporters send 512 at a time."""
+MAX_JSON_VALUES = 4_000_000
+"""Those spans have half as many commas and twice as many texts; a decision of the doors has five values."""
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A JSON text, or all that is left where it has no end: looking again for each quote would be quadratic."""
 _PIECE_BYTES = 4 * 1024 * 1024
 """Decompressed at a time; each piece costs a copy of what is left of the input."""
 
@@ -28,17 +33,7 @@ class Counter(Protocol):
         ...
 
 
-class Uncounted:
-    """Counts nothing: the doors' bodies, which their own limit bounds."""
-
-    def add(self, size_bytes: int) -> None:
-        pass
-
-
-UNCOUNTED = Uncounted()
-
-
-async def read(stream: AsyncIterable[bytes], limit_bytes: int, counter: Counter = UNCOUNTED) -> bytes:
+async def read(stream: AsyncIterable[bytes], limit_bytes: int, counter: Counter) -> bytes:
     """Return the whole body; chunked bodies say no length before. Raises ``TooLarge``."""
     body = bytearray()
     async for chunk in stream:
@@ -49,7 +44,7 @@ async def read(stream: AsyncIterable[bytes], limit_bytes: int, counter: Counter 
     return bytes(body)
 
 
-def decompressed(body: bytes, content_encoding: str, limit_bytes: int, counter: Counter = UNCOUNTED) -> bytes:
+def decompressed(body: bytes, content_encoding: str, limit_bytes: int, counter: Counter) -> bytes:
     """
     Return the body without its content encoding.
 
@@ -85,14 +80,21 @@ def decompressed(body: bytes, content_encoding: str, limit_bytes: int, counter: 
 
 def check_json(body: bytes) -> None:
     """
-    Raise ``Undecodable`` for a JSON body of so many objects and arrays that reading it would not end soon.
+    Raise ``Undecodable`` for a JSON body of so many values that reading it would not end soon.
 
-    64 MiB of ``{}`` are 2 GB of Python objects and half a minute in which nobody else is read.
+    64 MiB of ``{}`` are 2 GB of Python objects and half a minute in which nobody else is read;
+    64 MiB of short texts are 1.5 GB.
     """
     if body.count(b"{") + body.count(b"[") > MAX_JSON_CONTAINERS:
         raise Undecodable(
             f"the JSON body has more than {MAX_JSON_CONTAINERS} objects and arrays; send smaller batches"
         )
+    # Nearly every body ends here; decisions are texts that are full of commas themselves.
+    if body.count(b",") <= MAX_JSON_VALUES:
+        return
+    texts = (body.count(b'"') - body.count(b'\\"')) // 2
+    if texts > MAX_JSON_VALUES or _TEXT.sub(b"", body).count(b",") > MAX_JSON_VALUES:
+        raise Undecodable(f"the JSON body has more than {MAX_JSON_VALUES} values; send smaller batches")
 
 
 def is_supported(content_encoding: str) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any
@@ -21,13 +22,21 @@ from starlette.concurrency import run_in_threadpool
 from collector import body as request_body
 from collector.decode.otlp_json import load
 from collector.door_schemas import EVENTS_REQUEST, RUN_REQUEST, EventsStored, Refusal, RunCreated
-from collector.errors import IntakeFull, IntakeStopped, TooLarge, Undecodable
+from collector.errors import (
+    BodyTooSlow,
+    IntakeFull,
+    IntakeStopped,
+    ReceptionFull,
+    TooLarge,
+    Undecodable,
+)
 from collector.extract.door_fields import RUN_FIELDS, STEP_FIELDS
 from collector.extract.doors import chunks_of, run_copy, step_copy_of, unknown_fields
 from collector.extract.extraction import DEFAULT_LIMITS, Extraction, Limits
 from collector.extract.identity import is_run_id
 from collector.intake import Intake
 from collector.receive import WAIT_MARGIN_S, in_words
+from collector.reception import Claim, Reception, Room
 from collector.responses import RETRY_AFTER_S
 from collector.telemetry import Telemetry
 from store.errors import Unavailable
@@ -35,6 +44,8 @@ from store.rows import DecisionChunk, Row, WriteResult
 
 MAX_EVENTS = 10_000
 _MAX_REQUEST_BYTES = 64 * 1024 * 1024
+_RECEIVE_MAX_BYTES = 96 * 1024 * 1024
+_READ_TIMEOUT_S = 10.0
 _STEP_EVENTS = ("step_start", "step_end")
 _EVENT_TYPES = (*_STEP_EVENTS, "run_finish")
 _RUN_ID_FORM = "1 to 128 characters of A-Z, a-z, 0-9, _ and -"
@@ -47,24 +58,30 @@ def router(
     write_timeout_s: float = 8.0,
     limits: Limits = DEFAULT_LIMITS,
     clock: Callable[[], int] = time_ns,
+    reception: Reception | None = None,
 ) -> APIRouter:
-    """Return the routes of the doors. clock: nanoseconds since the Unix epoch."""
+    """
+    Return the routes of the doors.
+
+    clock: nanoseconds since the Unix epoch. reception: bounds their bodies; None: one of their own.
+    """
+    reception = reception or Reception(Room(_RECEIVE_MAX_BYTES), _READ_TIMEOUT_S)
     doors = _Doors(intake, telemetry or Telemetry(), write_timeout_s, limits, clock)
     routes = APIRouter(tags=["doors"])
 
     @routes.post("/runs", status_code=201, openapi_extra=RUN_REQUEST, responses={200: {"model": RunCreated}})
     async def create_run(request: Request, response: Response) -> RunCreated:
         """Begin a run; the same id again answers 200 and is the same run."""
-        sent, size = await _object(request, max_request_bytes)
-        created, answer = await run_in_threadpool(doors.create_run, sent, size)
+        async with _object(request, max_request_bytes, reception) as (sent, size):
+            created, answer = await run_in_threadpool(doors.create_run, sent, size)
         response.status_code = 201 if created else 200
         return answer
 
     @routes.post("/runs/{run_id}/events", openapi_extra=EVENTS_REQUEST)
     async def add_events(run_id: str, request: Request) -> EventsStored:
         """Add what happened in a run; sending it again changes nothing."""
-        sent, size = await _object(request, max_request_bytes)
-        return await run_in_threadpool(doors.add_events, run_id, sent, size)
+        async with _object(request, max_request_bytes, reception) as (sent, size):
+            return await run_in_threadpool(doors.add_events, run_id, sent, size)
 
     return routes
 
@@ -197,21 +214,36 @@ def new_run_id(now_ns: int) -> str:
     return str(UUID(int=value))
 
 
-async def _object(request: Request, max_request_bytes: int) -> tuple[Mapping[str, Any], int]:
+@asynccontextmanager
+async def _object(
+    request: Request, max_request_bytes: int, reception: Reception
+) -> AsyncIterator[tuple[Mapping[str, Any], int]]:
+    """Yield the object that the body is, and the body's size; it is counted until the end of the block."""
     content_encoding = request.headers.get("content-encoding", "").strip().lower()
     if not request_body.is_supported(content_encoding):
         raise HTTPException(415, {"code": "unsupported_media", "message": "send JSON, plain or gzip"})
-    try:
-        raw = await request_body.read(request.stream(), max_request_bytes)
-        body = await run_in_threadpool(request_body.decompressed, raw, content_encoding, max_request_bytes)
-        sent = await run_in_threadpool(load, body)
-    except TooLarge as exc:
-        raise HTTPException(413, {"code": "too_large", "message": str(exc)}) from None
-    except Undecodable as exc:
-        raise HTTPException(400, {"code": "malformed_body", "message": str(exc)}) from None
-    if not isinstance(sent, dict):
-        raise HTTPException(400, {"code": "malformed_body", "message": "the body must be a JSON object"})
-    return sent, len(body)
+    with reception.claim() as claim:
+        try:
+            async with reception.reading():
+                raw = await request_body.read(request.stream(), max_request_bytes, claim)
+            sent, size = await run_in_threadpool(_loaded, raw, content_encoding, max_request_bytes, claim)
+        except ReceptionFull as exc:
+            raise _come_again("overloaded", str(exc)) from None
+        except BodyTooSlow as exc:
+            raise _come_again("unavailable", str(exc), {"Connection": "close"}) from None
+        except TooLarge as exc:
+            raise HTTPException(413, {"code": "too_large", "message": str(exc)}) from None
+        except Undecodable as exc:
+            raise HTTPException(400, {"code": "malformed_body", "message": str(exc)}) from None
+        if not isinstance(sent, dict):
+            raise HTTPException(400, {"code": "malformed_body", "message": "the body must be a JSON object"})
+        yield sent, size
+
+
+def _loaded(raw: bytes, content_encoding: str, limit_bytes: int, claim: Claim) -> tuple[Any, int]:
+    body = request_body.decompressed(raw, content_encoding, limit_bytes, claim)
+    request_body.check_json(body)
+    return load(body), len(body)
 
 
 def _checked_events(sent: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -247,5 +279,9 @@ def _refused_by_database(message: str) -> HTTPException:
     return HTTPException(422, {"code": "refused", "message": message})
 
 
-def _come_again(code: str, message: str) -> HTTPException:
-    return HTTPException(503, {"code": code, "message": message}, headers={"Retry-After": str(RETRY_AFTER_S)})
+def _come_again(code: str, message: str, headers: Mapping[str, str] | None = None) -> HTTPException:
+    return HTTPException(
+        503,
+        {"code": code, "message": message},
+        headers={"Retry-After": str(RETRY_AFTER_S), **(headers or {})},
+    )

@@ -10,6 +10,7 @@ is malformed it answers with 400 in plain text, which stays so: no sender of OTL
 from __future__ import annotations
 
 import asyncio
+import resource
 from typing import Any, cast
 
 from uvicorn.config import Config
@@ -18,6 +19,7 @@ from uvicorn.server import ServerState
 
 KEEP_ALIVE_S = 75
 """Above the interval of any exporter's batches, or half of them would find the connection closed."""
+_MOST_CONNECTIONS = 4096
 MAX_PIPELINED = 16
 """Requests that may wait on one connection for the answer to an earlier one; no exporter does that."""
 
@@ -117,7 +119,18 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
-def bounded_protocol(timeout_s: float, max_connections: int) -> type[asyncio.Protocol]:
-    """Return the protocol of one server, as ``uvicorn.Config(http=…)`` takes it."""
-    attributes = {"timeout_s": timeout_s, "max_connections": max_connections, "waiting": {}}
+def bounded_protocol(timeout_s: float, max_connections: int | None = None) -> type[asyncio.Protocol]:
+    """
+    Return the protocol of one server, as ``uvicorn.Config(http=…)`` takes it.
+
+    max_connections: default a third of what the process may open, so that a second server of the
+    process, gRPC and the database have theirs.
+    """
+    most = _max_connections() if max_connections is None else max_connections
+    attributes = {"timeout_s": timeout_s, "max_connections": most, "waiting": {}}
     return cast(type[asyncio.Protocol], type("BoundedProtocol", (BoundedProtocol,), attributes))
+
+
+def _max_connections() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, soft // 3)

@@ -5,6 +5,8 @@ Memory that the allocator keeps although nothing uses it (glibc; elsewhere these
 from __future__ import annotations
 
 import ctypes
+import mmap
+from pathlib import Path
 from typing import Any
 
 _M_ARENA_MAX = -8  # malloc.h
@@ -31,3 +33,12 @@ def give_back() -> None:
     malloc_trim = getattr(_libc(), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process holds; 0 where the system does not tell (proc_pid_statm(5))."""
+    try:
+        with Path("/proc/self/statm").open("rb") as statm:
+            return int(statm.read().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return 0

@@ -58,6 +58,6 @@ class RequestReader:
         for message in undecodable:
             extraction.refuse("undecodable", message)
         if recognised:
-            return Reading(extraction, ())
+            return Reading(extraction, tuple(extraction.warnings))
         noun = signal.name.lower()
         return Reading(extraction, (f"the body holds no {noun}: was it meant for another path?",))

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from time import time_ns
+from time import monotonic, time_ns
 from typing import NamedTuple
 
 from collector.errors import (
@@ -29,7 +29,7 @@ from collector.reading import RequestReader
 from collector.responses import Outcome, Result, Signal
 from collector.telemetry import Telemetry
 from store.errors import Unavailable
-from store.rows import Refused, WriteResult
+from store.rows import Refused, SchemaVersion, WriteResult
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ class Taken(NamedTuple):
     written: Future[WriteResult] | None = None
     timeout_s: float = 0.0
     """How long the commit may take."""
+    since_s: float | None = None
+    """When the whole body was there, by ``monotonic``; None: it never was."""
 
 
 class Receiver:
@@ -88,12 +90,14 @@ class Receiver:
         timeout_s = min(self._write_timeout_s, timeout_s or self._write_timeout_s)
         run = copy_context().run  # with the request's id
         loop = asyncio.get_running_loop()
+        since_s = monotonic()
         try:
-            return await loop.run_in_executor(
+            taken = await loop.run_in_executor(
                 self._threads, run, self._take, signal, encoding, body, timeout_s
             )
         except Exception as exc:  # noqa: BLE001  # the edge of the request
-            return Taken(failure(exc))
+            taken = Taken(failure(exc))
+        return taken._replace(since_s=since_s)
 
     async def answer(self, taken: Taken) -> Result:
         """Return what became of a request, after its commit, and count it; never raises."""
@@ -109,6 +113,8 @@ class Receiver:
                 result = failure(exc)
             else:
                 result = self._with_refused(result, written)
+        if taken.since_s is not None:
+            self._telemetry.observe("request_duration_seconds", monotonic() - taken.since_s, "otlp")
         self.count(result)
         return result
 
@@ -166,6 +172,8 @@ def failure(exc: Exception) -> Result:
 def in_words(refused: Refused) -> str:
     """Return what the database would not take, for the sender."""
     row = refused.row
+    if isinstance(row, SchemaVersion):
+        return f"version {row.version} of schema {row.schema_id}: {refused.reason}"
     step_id = getattr(row, "step_id", None)
     where = f"run {row.run_id}" + (f", step {step_id}" if step_id else "")
     return f"{type(row).__name__} of {where}: {refused.reason}"

@@ -5,7 +5,6 @@ The collector as one thing that starts and stops: intake, gRPC, HTTP.
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 import threading
 from concurrent.futures import Future
@@ -23,7 +22,7 @@ from collector.http_receiver import create_app
 from collector.intake import Intake
 from collector.operations import Ready
 from collector.receive import Receiver
-from collector.reception import Reception
+from collector.reception import Reception, Room
 from collector.settings import CollectorSettings
 from collector.telemetry import Telemetry
 from store.access.guard import Guard
@@ -33,7 +32,6 @@ _BACKLOG = 2048
 _POLL_S = 0.01
 _LAST_WORDS_S = 1.0
 """For the answers to requests whose outcome was only known at the end."""
-_MOST_CONNECTIONS = 4096
 _GIVE_BACK_EVERY_S = 5.0
 
 
@@ -81,7 +79,9 @@ class CollectorService:
             settings.write_timeout_s,
             inference=settings.inference(),
         )
-        self._reception = Reception(settings.receive_max_bytes, settings.read_timeout_s)
+        self.room = Room(settings.receive_max_bytes)
+        self._idle_bytes = memory.resident_bytes()
+        self._reception = Reception(self.room, settings.read_timeout_s, self._memory_of_requests)
         tls = settings.tls
         self._grpc = GrpcReceiver(
             self._receiver,
@@ -104,7 +104,7 @@ class CollectorService:
         self._http = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=bounded_protocol(settings.read_timeout_s, _max_connections()),
+                http=bounded_protocol(settings.read_timeout_s),
                 timeout_keep_alive=KEEP_ALIVE_S,
                 # The process has a logging configuration; this one would be uvicorn's own.
                 log_config=None,
@@ -170,6 +170,10 @@ class CollectorService:
             self._socket.close()
         return self._stopped
 
+    def _memory_of_requests(self) -> int:
+        """Return what the process has grown by, without what waits for the database."""
+        return memory.resident_bytes() - self._idle_bytes - self.intake.waiting_bytes
+
     def _ask_to_stop(self, stop_by: float) -> None:
         self._stop_by = stop_by
         loop, event = self._loop, self._stop_asked
@@ -211,14 +215,11 @@ class CollectorService:
             with suppress(TimeoutError):
                 await asyncio.wait_for(until.wait(), _GIVE_BACK_EVERY_S)
                 return
-            if self._reception.met_large():
+            if self.room.met_large():
                 await asyncio.to_thread(memory.give_back)
-
-
-def _max_connections() -> int:
-    """Of HTTP: half of what the process may open, so that gRPC and the database have theirs."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, soft // 2)
+            else:
+                # What is kept between requests grows for a while; only what large ones take is to be seen.
+                self._idle_bytes += self._memory_of_requests() - self.room.bytes_under_way
 
 
 def _listen(host: str, port: int, share: bool) -> socket.socket:

@@ -82,6 +82,14 @@ class CollectorSettings(ListenSettings):
         ge=0,
         le=1_000_000_000,
     )
+    max_artifacts_per_run: int = setting(
+        1_000,
+        "Artifacts of one run that are stored; those past it stand in the loss ledger. All collectors of a "
+        "database need the same.",
+        accepted="a number of artifacts from 0 to 1000000",
+        ge=0,
+        le=1_000_000,
+    )
     write_timeout_s: float = setting(
         8.0,
         "Seconds that a request waits for its commit before the sender is asked to come again; "

@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from collector.responses import Outcome
+
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BATCHES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
@@ -28,6 +30,8 @@ class Metric(NamedTuple):
     """A unit of Prometheus (``bytes``, ``seconds``), else what is counted."""
     meaning: str
     buckets: tuple[float, ...] = ()
+    known: tuple[str, ...] = ()
+    """Values of the label that are shown from the start, as 0: else the first increase is not seen."""
 
     @property
     def exposed(self) -> str:
@@ -45,6 +49,7 @@ METRICS: Final = (
         "OTLP requests answered: stored, malformed, too_large, unsupported_media, not_found, "
         "method_not_allowed, metrics (the signal that is not taken), overloaded, unavailable, and the "
         "refusals of the doors: unauthenticated, forbidden, rate_limited.",
+        known=tuple(outcome.value for outcome in Outcome),
     ),
     Metric(
         "bytes",
@@ -52,6 +57,7 @@ METRICS: Final = (
         "transport",
         "bytes",
         "Bytes of requests that were read, after decompression: otlp, doors (JSON).",
+        known=("otlp", "doors"),
     ),
     Metric(
         "records",
@@ -60,6 +66,7 @@ METRICS: Final = (
         "records",
         "Spans and events by what they are to us: run, step, member, foreign, unsupported, or the name of "
         "an event that we know; of the JSON doors step_start, step_end, run_finish.",
+        known=("run", "step", "member", "foreign", "unsupported"),
     ),
     Metric(
         "refused",
@@ -68,6 +75,18 @@ METRICS: Final = (
         "records",
         "Records not stored and said so in partial success: bad_id, undecodable, no_run_id, no_step_id, "
         "unsupported_event, decisions_unreadable, capture_limit, artifact, losses, database.",
+        known=(
+            "bad_id",
+            "undecodable",
+            "no_run_id",
+            "no_step_id",
+            "unsupported_event",
+            "decisions_unreadable",
+            "capture_limit",
+            "artifact",
+            "losses",
+            "database",
+        ),
     ),
     Metric("flags", Counter, "code", "flags", "Flags raised on stored rows, by code (docs/glossary.md)."),
     Metric(
@@ -76,6 +95,7 @@ METRICS: Final = (
         "what",
         "records",
         "Evidence given up under pressure, as the loss ledger has it: decisions (candidates), artifacts.",
+        known=("decisions", "artifacts"),
     ),
     Metric(
         "writes",
@@ -83,6 +103,7 @@ METRICS: Final = (
         "result",
         "transactions",
         "Transactions: committed, unavailable (tried again or given back to the senders), failed.",
+        known=("committed", "unavailable", "failed"),
     ),
     Metric("write_duration_seconds", Histogram, None, "seconds", "Duration of a transaction.", _SECONDS),
     Metric(
@@ -100,6 +121,7 @@ METRICS: Final = (
         "seconds",
         "From the whole body to the answer, the wait for the commit included: otlp.",
         _SECONDS,
+        known=("otlp",),
     ),
     Metric("intake_waiting_bytes", Gauge, None, "bytes", "What waits for its commit."),
     Metric("intake_max_bytes", Gauge, None, "bytes", "What may wait (XRAY_INTAKE_MAX_BYTES)."),
@@ -133,13 +155,13 @@ class Telemetry:
         self._metrics[gauge].set(value)
 
     def read(self) -> dict[str, dict[str, int]]:
-        """Return counter → label → value, as of now; for tests and the final words of a process."""
+        """Return counter → label → value above 0, as of now; for tests and the final words of a process."""
         return {
             metric.name: {
                 next(iter(sample.labels.values())): int(sample.value)
                 for family in self._metrics[metric.name].collect()
                 for sample in family.samples
-                if sample.name == metric.exposed
+                if sample.name == metric.exposed and sample.value
             }
             for metric in METRICS
             if metric.kind is Counter
@@ -155,4 +177,7 @@ def _made(metric: Metric, registry: CollectorRegistry) -> Any:
         options["multiprocess_mode"] = "livesum"
     make: Callable[..., Any] = metric.kind
     labels = () if metric.label is None else (metric.label,)
-    return make(f"{PREFIX}{metric.name}", metric.meaning, labels, **options)
+    made = make(f"{PREFIX}{metric.name}", metric.meaning, labels, **options)
+    for value in metric.known:
+        made.labels(value)
+    return made

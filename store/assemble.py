@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from store.copies import content_hash
@@ -38,9 +39,12 @@ from store.rows import (
     RunWait,
     StepCopy,
 )
+from store.schemas import SchemaState, merge_schemas
 from store.statements import Item, Source
 
 State = TypeVar("State")
+
+_inferred = attrgetter("inferred")
 
 
 @dataclass(slots=True)
@@ -53,6 +57,10 @@ class RunWork:
     sources: list[Source] = field(default_factory=list)
     """Run copies, waits and heartbeats; empty when only the run's children are here."""
     first_batch: int = 0
+    inferred: bool = False
+    """Whether one of its steps is inferred."""
+    evidence: bool = False
+    """Whether decisions, artifacts or losses are here."""
 
 
 @dataclass(slots=True)
@@ -69,6 +77,8 @@ class Work:
     losses: dict[tuple[Any, ...], Item[LossState]] = field(default_factory=dict)
     sender_losses: dict[tuple[Any, ...], Item[LossState]] = field(default_factory=dict)
     """Losses that belong to no run, by their whole key."""
+    schemas: dict[tuple[Any, ...], Item[SchemaState]] = field(default_factory=dict)
+    """Schemas, which belong to no run either."""
     refused: list[tuple[int, Refused]] = field(default_factory=list)
     """(batch, refusal) of copies that cannot even be put into a canonical form."""
     days: set[date] = field(default_factory=set)
@@ -90,6 +100,9 @@ def assemble(batches: Sequence[Batch]) -> Work:
         work.marks.append(hash(tuple(hashes)) if hashes else None)
         _artifacts(work, number, batch.artifacts, received_us)
         _losses(work, number, batch.losses, received_us)
+        for version in batch.schemas:
+            state, key = SchemaState(1, received_us, version), tuple(version[:3])
+            _add(work.schemas, key, state, Source(number, version), merge_schemas)
     return work
 
 
@@ -106,7 +119,10 @@ def _run(work: Work, number: int, state: RunState) -> RunWork:
 def _owner(work: Work, number: int, run_id: str, received_us: int) -> RunWork:
     """The run of a piece of evidence, which says nothing about it but that it is there."""
     run = work.runs.get(run_id)
-    return _run(work, number, bare_run(run_id, received_us)) if run is None else run
+    if run is None:
+        run = _run(work, number, bare_run(run_id, received_us))
+    run.evidence = True
+    return run
 
 
 def _runs(
@@ -133,7 +149,9 @@ def _steps(work: Work, number: int, copies: Sequence[StepCopy], received_us: int
         by_run[copy.run_id].append(copy)
     steps = work.steps
     for run_id, of_run in by_run.items():
-        run_key = _run(work, number, steps_say(run_id, of_run, received_us)).key
+        run = _run(work, number, steps_say(run_id, of_run, received_us))
+        run_key = run.key
+        run.inferred = run.inferred or any(map(_inferred, of_run))
         for copy in of_run:
             hashed = copy.sent_hash
             if hashed is None:

@@ -76,6 +76,8 @@ class Runs:
     def __init__(self) -> None:
         self.met: dict[str, tuple[date, RunState]] = {}
         """By run id: the day and the state after merging."""
+        self.joined: dict[str, set[bytes]] = {}
+        """By run id: the traces that the stored run had not been seen in."""
 
     def row(self, item: Item[RunState]) -> RunRow:
         known = self.met.get(item.state.run_id)
@@ -90,6 +92,7 @@ class Runs:
         before = recover_run(row)
         after = merge_runs(before, item.state)
         self.met[row.run_id] = (row.run_day, after)
+        self.joined[row.run_id] = {*after.trace_ids} - {*before.trace_ids}
         return None if _same_run(row, render_run(after, row.run_key, row.run_day)) else after
 
     def parts(self, item: Item[RunState]) -> list[Item[RunState]]:

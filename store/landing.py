@@ -22,6 +22,7 @@ import psycopg
 from psycopg import sql
 
 from store.faults import CONFLICT, RACE_LOST, ROW_REFUSED, reason
+from store.savepoint import savepoint
 from store.statements import Item, Statements
 from store.wire import Column
 
@@ -206,7 +207,7 @@ def _insert(
     if not items:
         return []
     try:
-        with cursor.connection.transaction():
+        with savepoint(cursor):
             kind.statements.copy.send(cursor, by_column(map(kind.row, items)))
     except CONFLICT:
         return items
@@ -255,7 +256,7 @@ def _replace(
     statements = kind.statements
     merged = [after for _, after in changes]
     try:
-        with cursor.connection.transaction():
+        with savepoint(cursor):
             cursor.execute(statements.delete, statements.key_arrays(merged))
             statements.copy.send(cursor, by_column(map(kind.row, merged)))
     except ROW_REFUSED as error:

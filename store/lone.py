@@ -24,6 +24,7 @@ from store.merge import StepState, step_state
 from store.records import StepRow
 from store.render import render_step
 from store.rows import Flag, StepCopy
+from store.savepoint import savepoint
 from store.statements import Item, Source
 from store.wire import Column
 
@@ -75,7 +76,7 @@ def _land_new(
         return landed
     try:
         columns = _columns(steps, days)
-        with cursor.connection.transaction():
+        with savepoint(cursor):
             Steps.statements.copy.send(cursor, columns)
     except CONFLICT:
         batches = by_batch(steps, _batch_of)

@@ -18,7 +18,17 @@ from psycopg import sql
 from store import schema
 from store.ids import artifact_key
 from store.records import LossRow, SenderLossRow
-from store.rows import Artifact, DecisionChunk, Loss, Row, RunCopy, RunHeartbeat, RunWait, StepCopy
+from store.rows import (
+    Artifact,
+    DecisionChunk,
+    Loss,
+    Row,
+    RunCopy,
+    RunHeartbeat,
+    RunWait,
+    SchemaVersion,
+    StepCopy,
+)
 from store.statements import Item, Statements
 
 CAUSES = ("client_queue", "client_policy", "shed", "over_limit", "refused", "truncated", "chunk_missing")
@@ -43,7 +53,7 @@ def artifact_subject(artifact: Artifact) -> str:
 
 
 def loss_of(row: Row, cause: str) -> Loss | None:
-    """Return the loss of a row for this cause; None for a heartbeat or a loss, of which nothing is lost."""
+    """Return the loss of a row for this cause; None for what is of no run, or takes nothing with it."""
     if isinstance(row, DecisionChunk):
         subject = chunk_subject(row.step_id, row.attempt_key, row.chunk_index)
         return _loss(row.run_id, cause, "decisions", subject, row.item_count, row.step_id, row.attempt_key)
@@ -56,7 +66,7 @@ def loss_of(row: Row, cause: str) -> Loss | None:
         return _loss(row.run_id, cause, "runs", "/end" if row.terminal else "/start", 1)
     if isinstance(row, RunWait):
         return _loss(row.run_id, cause, "runs", "/wait", 1)
-    assert isinstance(row, RunHeartbeat | Loss)  # nothing else is a row
+    assert isinstance(row, RunHeartbeat | Loss | SchemaVersion)  # nothing else is a row
     return None
 
 

@@ -7,7 +7,8 @@ joining is commutative, associative and idempotent (but for the counted deliveri
 times of receipt, which no reader compares). Receipt never decides (decision 0003).
 
 A step's terminal copy is the one that ended *first*: a retry of an acknowledged step must not
-rewrite history. A run's is the one that ended *last*: a resumed run is not left crashed.
+rewrite history. A run's is the one that ended *last*: a resumed run is not left crashed. (An end
+that its sender calls final has been given a place before all others: decision 0030.)
 """
 
 from __future__ import annotations

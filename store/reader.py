@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from threading import BoundedSemaphore
 
 import psycopg
 from psycopg.errors import QueryCanceled, UndefinedColumn, UndefinedTable
@@ -14,21 +15,37 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from store.engine import read_engine
 from store.errors import Unavailable
-from store.queries import artifacts, baseline, decisions, items, journey, losses, metrics, runs, steps
+from store.queries import (
+    artifacts,
+    baseline,
+    decisions,
+    estimates,
+    exports,
+    items,
+    journey,
+    losses,
+    metrics,
+    runs,
+    schemas,
+    steps,
+)
 from store.queries.cursor import Cursors
-from store.queries.errors import QueryTimeout
+from store.queries.errors import QueryTimeout, TooManyExports
 from store.queries.filters import Filters, PageRequest
+from store.queries.schemas import SchemaRecord, SchemaSummary
 from store.queries.types import (
     ArtifactContent,
     DecisionPage,
+    ItemDecision,
     ItemHistory,
     Journey,
     LossRecord,
-    LossTotal,
+    LossTotals,
     Page,
     ReasonMetrics,
     RunDetail,
     RunRecord,
+    StepEstimates,
     StepMetrics,
     StepRecord,
 )
@@ -36,6 +53,8 @@ from store.secrets import CURSOR_KEY, shared_secret
 
 DEFAULT_RUN_TIMEOUT_S = 900.0
 DEFAULT_STATEMENT_TIMEOUT_MS = 10_000
+MAX_EXPORTS = 2
+"""At once; the other connections are for questions, and old snapshots keep rows from being vacuumed."""
 _FIRST_PAGE = PageRequest()
 _EVERYTHING = Filters()
 
@@ -66,6 +85,7 @@ class Reader:
         self._statement_timeout_ms = statement_timeout_ms
         self._run_timeout_s = run_timeout_s
         self._now = now
+        self._exports = BoundedSemaphore(MAX_EXPORTS)
 
     @classmethod
     def open(
@@ -142,6 +162,11 @@ class Reader:
                 connection, self._cursors(connection), run_id, step_id, filters, page
             )
 
+    def estimates(self, run_id: str, step_id: str, filters: Filters = _EVERYTHING) -> StepEstimates | None:
+        """Totals and means over the decisions of one step (``store.queries.estimates``)."""
+        with self._connection() as connection:
+            return estimates.estimate_decisions(connection, run_id, step_id, filters)
+
     def journey(self, run_id: str, item_id: str) -> Journey | None:
         """The way of one item through a run; None when the run or a decision about it is unknown."""
         return self.journeys(run_id, [item_id]).get(item_id)
@@ -184,10 +209,39 @@ class Reader:
         with self._connection() as connection:
             return losses.list_losses(connection, self._cursors(connection), filters, page)
 
-    def loss_totals(self, filters: Filters = _EVERYTHING) -> Sequence[LossTotal]:
+    def loss_totals(self, filters: Filters = _EVERYTHING) -> LossTotals:
         """How much was lost by cause and kind."""
         with self._connection() as connection:
-            return losses.loss_totals(connection, filters)
+            return losses.loss_totals(connection, filters, now=self._now())
+
+    def every_run(self, filters: Filters = _EVERYTHING) -> Generator[list[RunRecord], None, None]:
+        """All runs that satisfy all filters, batch by batch (``store.queries.exports``); close it early."""
+        with self._export() as connection:
+            yield from exports.every_run(
+                connection, filters, now=self._now(), default_timeout_s=self._run_timeout_s
+            )
+
+    def every_step(self, filters: Filters = _EVERYTHING) -> Generator[list[StepRecord], None, None]:
+        """All steps that satisfy all filters, as ``every_run``."""
+        with self._export() as connection:
+            yield from exports.every_step(connection, filters)
+
+    def every_decision(self, filters: Filters = _EVERYTHING) -> Generator[list[ItemDecision], None, None]:
+        """All decisions of the steps that satisfy the filters, as ``every_run``."""
+        with self._export() as connection:
+            yield from exports.every_decision(connection, filters)
+
+    def schemas(self, page: PageRequest = _FIRST_PAGE) -> Page[SchemaSummary]:
+        """The schemas that runs follow, by id (``store.queries.schemas``)."""
+        with self._connection() as connection:
+            return schemas.list_schemas(connection, self._cursors(connection), page)
+
+    def schema(self, schema_id: str) -> SchemaRecord | None:
+        """One schema with its versions, the latest first."""
+        if "\x00" in schema_id:
+            return None
+        with self._connection() as connection:
+            return schemas.one_schema(connection, schema_id)
 
     def artifact(self, artifact_id: str) -> ArtifactContent | None:
         """An artifact with its bytes."""
@@ -209,6 +263,17 @@ class Reader:
         if self._known_cursors is None:
             self._known_cursors = Cursors(shared_secret(connection, CURSOR_KEY))
         return self._known_cursors
+
+    @contextmanager
+    def _export(self) -> Iterator[Connection]:
+        """A connection for as long as an export takes; raises ``TooManyExports``."""
+        if not self._exports.acquire(blocking=False):
+            raise TooManyExports(MAX_EXPORTS)
+        try:
+            with self._connection() as connection:
+                yield connection
+        finally:
+            self._exports.release()
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:

@@ -182,6 +182,18 @@ class LossRow(NamedTuple):
     received_at: int
 
 
+class TraceRow(NamedTuple):
+    """A row of ``traces``."""
+
+    run_key: bytes
+    trace_id: bytes
+    claimed_by: Sequence[bytes] | None
+    inferred: bool
+    placed: bytes | None
+    pending: bool
+    received_at: int
+
+
 class SenderLossRow(NamedTuple):
     """A row of ``sender_losses``."""
 
@@ -191,6 +203,17 @@ class SenderLossRow(NamedTuple):
     lost: int
     pipeline: str | None
     service_name: str | None
+    deliveries: int
+    received_at: int
+
+
+class SchemaRow(NamedTuple):
+    """A row of ``schemas``."""
+
+    schema_id: str
+    version: str
+    sha256: bytes
+    document: Any
     deliveries: int
     received_at: int
 

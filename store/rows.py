@@ -230,7 +230,17 @@ class Loss(NamedTuple):
     service_name: str | None = None
 
 
-Row = RunCopy | RunWait | RunHeartbeat | StepCopy | DecisionChunk | Artifact | Loss
+class SchemaVersion(NamedTuple):
+    """A version of a schema in its canonical form; made by ``store.schemas.schema_version``."""
+
+    schema_id: str
+    version: str
+    sha256: bytes
+    """Of the canonical text of the document."""
+    document: Mapping[str, Any]
+
+
+Row = RunCopy | RunWait | RunHeartbeat | StepCopy | DecisionChunk | Artifact | Loss | SchemaVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +255,7 @@ class Batch:
     decisions: Sequence[DecisionChunk] = ()
     artifacts: Sequence[Artifact] = ()
     losses: Sequence[Loss] = ()
+    schemas: Sequence[SchemaVersion] = ()
     size_bytes: int = 0
     """Bytes of the request after decompression; what the intake's bound counts."""
 

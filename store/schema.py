@@ -91,7 +91,9 @@ def _receipt() -> tuple[Column[Any], Column[Any]]:
 def _provenance() -> tuple[Column[Any], ...]:
     """What the merge needs to go on from the stored row; no reader shows these."""
     return (
-        Column("end_sent_ns", BigInteger, comment="winning terminal copy: end as sent, ns since 1970"),
+        Column(
+            "end_sent_ns", BigInteger, comment="winning terminal copy: its place, by its end as sent in ns since 1970"
+        ),
         Column(
             "content_hash", BigInteger, comment="winning terminal copy: hash of its content; null = none yet"
         ),
@@ -236,6 +238,27 @@ Index("ix_steps_type_drop_started", steps.c.step_type, steps.c.drop_ratio, steps
 # /steps newest first over all types, /metrics/steps over a time window.
 Index("ix_steps_started", steps.c.started_at)
 
+traces = Table(
+    "traces",
+    metadata,
+    _key("run_key", Uuid, "of the trace's own run, whose id is the trace id in hex"),
+    Column("trace_id", Uuid, nullable=False),
+    Column(
+        "claimed_by",
+        ARRAY(Uuid),
+        comment="run keys of other runs seen in the trace, the two smallest; sorted",
+    ),
+    Column("inferred", Boolean, nullable=False, comment="steps were inferred in it that name no run"),
+    Column("placed", Uuid, comment="run key of the run where those steps are put; null = the trace's own"),
+    Column("pending", Boolean, nullable=False, comment="some of them lie elsewhere than they belong"),
+    _instant("received_at", "receipt of the first sign of it", nullable=False),
+    comment="Which identified runs a trace has: inferred steps belong to the only one. Decision 0020.",
+    info={"distributed": True},
+)
+
+# Work of store/adoption.py; empty nearly always.
+Index("ix_traces_pending", traces.c.run_key, postgresql_where=traces.c.pending)
+
 decisions = Table(
     "decisions",
     metadata,
@@ -331,6 +354,17 @@ sender_losses = Table(
 # /losses newest first.
 Index("ix_sender_losses_received", sender_losses.c.received_at)
 
+schemas = Table(
+    "schemas",
+    metadata,
+    _key("schema_id", Text),
+    _key("version", Text),
+    _key("sha256", LargeBinary, "32 bytes, of the canonical text; two of one version are a conflict"),
+    Column("document", JSONB(none_as_null=True), nullable=False, comment="the schema in its canonical form"),
+    *_receipt(),
+    comment="What the steps of runs promise to record, every version that a sender or REST registered.",
+)
+
 server_secrets = Table(
     "server_secrets",
     metadata,
@@ -366,11 +400,13 @@ _RECEIPT = frozenset({"deliveries", "received_at", "run_day"})
 VOLATILE_COLUMNS = {
     "runs": _RECEIPT | {"last_received_at"},
     "steps": _RECEIPT,
+    "traces": frozenset({"received_at"}),
     "decisions": _RECEIPT,
     "artifacts": _RECEIPT,
     "artifact_blobs": frozenset({"received_at", "run_day"}),
     "losses": _RECEIPT,
     "sender_losses": frozenset({"deliveries", "received_at"}),
+    "schemas": frozenset({"deliveries", "received_at"}),
     "server_secrets": frozenset({"value", "created_at"}),
     "api_keys": frozenset({"secret_hash", "created_at", "last_used_at"}),
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import psycopg
 
 from store import wire
+from store.artifact_limit import DEFAULT_MAX_ARTIFACTS, trim
 from store.assemble import RunWork, Work, assemble
 from store.database import lasting_conninfo
 from store.errors import Unavailable
@@ -22,11 +23,13 @@ from store.faults import RACE_LOST
 from store.kinds import Artifacts, Blobs, Decisions, Runs, day_of
 from store.landing import Kind, land
 from store.lone import Step, item_of, land_steps
-from store.losses import Losses, SenderLosses, loss_of, loss_state, merge_losses
+from store.losses import Losses, LossState, SenderLosses, loss_of, loss_state, merge_losses
 from store.merge import RunState, adds_nothing, bare_run
 from store.partitions import Partitions
 from store.rows import Batch, Refused, RunCopy, RunWait, WriteResult
+from store.schemas import Schemas
 from store.statements import Item
+from store.traces import Sign, claims, land_traces, own_trace
 
 State = TypeVar("State")
 
@@ -92,9 +95,19 @@ class PostgresWriter:
     thread, one writer; any number of writers may share a database.
     """
 
-    def __init__(self, url: str, recent: RecentBatches | None = None) -> None:
-        """recent: shared by the writers of a process, so that each knows what another has stored."""
+    def __init__(
+        self,
+        url: str,
+        recent: RecentBatches | None = None,
+        max_artifacts_per_run: int = DEFAULT_MAX_ARTIFACTS,
+    ) -> None:
+        """
+        recent: shared by the writers of a process, so that each knows what another has stored.
+
+        max_artifacts_per_run: the same for all writers of a database.
+        """
         self._url = url
+        self._max_artifacts = max_artifacts_per_run
         self._recent = RecentBatches() if recent is None else recent
         self._connection: psycopg.Connection | None = None
         self._partitions = Partitions()
@@ -124,7 +137,7 @@ class PostgresWriter:
     def _write(self, work: Work, batches: Sequence[Batch]) -> Sequence[WriteResult]:
         connection = self._connect()
         self._partitions.ensure(connection, work.days)
-        transaction = _Transaction(work, self._known, self._recent.among(work.marks))
+        transaction = _Transaction(work, self._known, self._max_artifacts, self._recent.among(work.marks))
         with connection.transaction(), connection.cursor() as cursor:
             transaction.run(cursor)
         self._remember(transaction.learned)
@@ -168,10 +181,17 @@ class _Transaction:
     """One attempt at storing the work; thrown away when it fails."""
 
     def __init__(
-        self, work: Work, known: OrderedDict[str, _KnownRun], repeated: frozenset[int] = frozenset()
+        self,
+        work: Work,
+        known: OrderedDict[str, _KnownRun],
+        max_artifacts: int,
+        repeated: frozenset[int] = frozenset(),
     ) -> None:
         self._work = work
         self._known = known
+        self._max_artifacts = max_artifacts
+        self._with_artifacts = {key[0] for key in work.artifacts}
+        self._past_limit: list[Item[LossState]] = []
         self._repeated = repeated
         self._days: dict[bytes, date] = {}
         self._no_run: dict[bytes, str] = {}
@@ -183,11 +203,14 @@ class _Transaction:
 
     def run(self, cursor: psycopg.Cursor[Any]) -> None:
         """Bring everything into the tables, always in this order of tables (no deadlocks)."""
-        self._land_runs(cursor)
+        self._land_traces(cursor, self._land_runs(cursor))
         self._land_steps(cursor)
         self._land(cursor, Decisions(), self._work.decisions.values())
         self._land(cursor, Artifacts(), self._work.artifacts.values())
         self._land(cursor, Blobs(), self._work.blobs.values())
+        if with_artifacts := self._with_artifacts & self._days.keys():
+            now_us = max(work.state.received_us for work in self._work.runs.values())
+            self._past_limit = trim(cursor, with_artifacts, self._days, self._max_artifacts, now_us)
         self._land_losses(cursor)
 
     def results(self, batches: Sequence[Batch]) -> list[WriteResult]:
@@ -206,12 +229,14 @@ class _Transaction:
             for batch, refused_here, created_here in zip(batches, refused, created, strict=True)
         ]
 
-    def _land_runs(self, cursor: psycopg.Cursor[Any]) -> None:
+    def _land_runs(self, cursor: psycopg.Cursor[Any]) -> dict[str, Iterable[bytes]]:
+        """Return the traces that stored runs were first seen in, by run id."""
         kind = Runs()
         items = []
         for run_id, work in self._work.runs.items():
             known = self._known.get(run_id)
-            if known is None or _is_news(known, work):
+            # Whoever adds artifacts locks the run: they are counted (``store/artifact_limit.py``).
+            if known is None or work.key in self._with_artifacts or _is_news(known, work):
                 items.append(Item((work.key,), work.state, work.sources))
             else:
                 self._days[work.key] = known.run_day
@@ -227,6 +252,24 @@ class _Transaction:
             self.learned.pop(item.state.run_id, None)
             if item.key[0] not in self._days and item.key[0] not in self._no_run:
                 self._land_bare(cursor, item, why)
+        joined = {item.state.run_id: item.state.trace_ids for item in landed.created} | kind.joined
+        return {run_id: trace_ids for run_id, trace_ids in joined.items() if run_id in self.learned}
+
+    def _land_traces(self, cursor: psycopg.Cursor[Any], joined: Mapping[str, Iterable[bytes]]) -> None:
+        """Say which runs the traces have, and of which something came that may belong to one of them."""
+        runs = self._work.runs
+        signs = []
+        for run_id, work in runs.items():
+            if (work.inferred or work.evidence) and (trace_id := own_trace(run_id)) is not None:
+                known = self.learned.get(run_id) or self._known.get(run_id)
+                seen_in = known.state.trace_ids if known else ()
+                if trace_id in seen_in or not seen_in:
+                    signs.append(Sign(trace_id, work.inferred, work.state.received_us))
+        claimed = []
+        for run_id, trace_ids in joined.items():
+            work = runs[run_id]
+            claimed += claims(run_id, work.key, trace_ids, work.state.received_us)
+        land_traces(cursor, claimed, signs)
 
     def _land_bare(self, cursor: psycopg.Cursor[Any], item: Item[RunState], why: str) -> None:
         """Give the children of a run whose only copy was refused a run to belong to."""
@@ -276,6 +319,9 @@ class _Transaction:
     def _land_losses(self, cursor: psycopg.Cursor[Any]) -> None:
         """Last, because what the database refused so far is lost as well."""
         items = dict(self._work.losses)
+        for item in self._past_limit:
+            known = items.get(item.key)
+            items[item.key] = known._replace(state=merge_losses(known.state, item.state)) if known else item
         for _, refusal in self._refused:
             loss = loss_of(refusal.row, "refused")
             run = self._work.runs.get(loss.run_id) if loss is not None and loss.run_id is not None else None
@@ -288,6 +334,7 @@ class _Transaction:
                 items[key] = new
         self._land(cursor, Losses(), items.values())
         self._refuse(land(cursor, SenderLosses(), list(self._work.sender_losses.values())).refused)
+        self._refuse(land(cursor, Schemas(), list(self._work.schemas.values())).refused)
 
     def _refuse(self, refused: Iterable[tuple[Item[Any], str]]) -> None:
         for item, why in refused:
@@ -310,7 +357,7 @@ def _news_interval_us(state: RunState) -> int:
 
 def _size(batch: Batch) -> int:
     of_runs = (batch.runs, batch.waits, batch.heartbeats, batch.losses)
-    return sum(map(len, (*of_runs, batch.steps, batch.decisions, batch.artifacts)))
+    return sum(map(len, (*of_runs, batch.steps, batch.decisions, batch.artifacts, batch.schemas)))
 
 
 def _what_failed(error: psycopg.Error) -> str:

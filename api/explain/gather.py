@@ -8,7 +8,8 @@ from api.explain.audit import audit
 from api.explain.funnel import last_attempts
 from api.explain.records import Material
 from api.explain.stories import best_rival, deciding_step, lost_items
-from store.queries.filters import Condition, Filters, PageRequest
+from store.queries.conditions import Condition
+from store.queries.filters import Filters, PageRequest
 from store.queries.types import DecisionRecord, RunDetail, StepRecord
 from store.reader import Reader
 

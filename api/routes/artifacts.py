@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from api.errors import NotFound
 from api.parameters import none_accepted
-from store.queries.filters import shown
+from store.queries.conditions import shown
 from store.queries.types import ArtifactRecord
 from store.reader import Reader
 

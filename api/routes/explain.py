@@ -11,8 +11,9 @@ from api.explain.analysis import explain
 from api.explain.answer import Explanation, answer
 from api.explain.gather import gather
 from api.routes.runs import known_text, unknown_run
+from store.queries.conditions import shown
 from store.queries.errors import InvalidParameter
-from store.queries.filters import shown, unrepeated
+from store.queries.filters import unrepeated
 from store.reader import Reader
 
 router = APIRouter(tags=["runs"])

@@ -8,7 +8,8 @@ from api import schemas
 from api.errors import NotFound
 from api.parameters import described, none_accepted
 from api.routes.runs import known_text, unknown_run
-from store.queries.filters import parse, shown
+from store.queries.conditions import shown
+from store.queries.filters import parse
 from store.queries.vocabulary import ITEM_HISTORY
 from store.reader import Reader
 

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Request
 
 from api import schemas
 from api.parameters import described, described_unpaged
+from store.queries.conditions import shown
 from store.queries.errors import InvalidParameter
-from store.queries.filters import parse, shown
+from store.queries.filters import parse
 from store.queries.vocabulary import LOSSES
 from store.reader import Reader
 
@@ -26,11 +27,15 @@ def list_losses(request: Request) -> schemas.LossList:
 
 @router.get("/totals", openapi_extra=described_unpaged(LOSSES))
 def loss_totals(request: Request) -> schemas.LossTotals:
-    """How much was lost, by cause and kind, of all the losses that satisfy all filters."""
+    """
+    How much was lost, by cause and kind, of all the losses that satisfy all filters.
+
+    Without run_id or received_after: of the last 7 days; the answer says since when.
+    """
     reader: Reader = request.app.state.reader
     sent = request.query_params.multi_items()
     for name, _ in sent:
         if name in ("limit", "cursor"):
             raise InvalidParameter(name, f"{shown(name)} is no parameter of this path, which has no pages")
     filters, _ = parse(LOSSES, sent)
-    return schemas.LossTotals.model_validate({"items": reader.loss_totals(filters)})
+    return schemas.LossTotals.model_validate(reader.loss_totals(filters))

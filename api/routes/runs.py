@@ -7,8 +7,9 @@ from fastapi import APIRouter, Depends, Request
 from api import schemas, shaping
 from api.errors import NotFound
 from api.parameters import described, described_page, none_accepted
+from store.queries.conditions import shown
 from store.queries.errors import InvalidParameter
-from store.queries.filters import parse, shown, take_page
+from store.queries.filters import parse, take_page
 from store.queries.vocabulary import RUNS
 from store.reader import Reader
 

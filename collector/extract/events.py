@@ -27,7 +27,8 @@ from collector.extract.identity import (
 )
 from collector.extract.losses import extract_losses
 from collector.extract.readings import NamedValues, collect, flags_of
-from collector.extract.runs import run_fields
+from collector.extract.runs import end_order, run_fields
+from collector.extract.schemas import extract_schema
 from collector.extract.steps import complete_step, step_copy
 from collector.extract.vocabulary import EVENT_NAME, RUN_ID_SLOT, SLOT, SLOT_OF
 from collector.records import LogRecord, Reading, Resource
@@ -35,6 +36,8 @@ from store.rows import Flag, Loss, RunCopy, RunHeartbeat, RunWait
 from xray_otel import semconv
 
 _PREFIX = "xray."
+_NOT_YET = frozenset({semconv.EVENT_OUTCOME})
+"""Events of the conventions that a later version stores: nothing is wrong with what was sent."""
 _TIME = "time_unix_nano"
 _STEP_SLOTS = frozenset(
     SLOT_OF[attribute]
@@ -71,7 +74,11 @@ def extract_events(records: Iterable[LogRecord], extraction: Extraction) -> None
             extraction.records["member" if marks & MEMBER else "foreign"] += 1
             continue
         handler = _HANDLERS.get(event_name)
-        if handler is None and event_name != semconv.EVENT_LOSSES:
+        if event_name in _NOT_YET:
+            extraction.records[event_name] += 1
+            extraction.warn(f"events {event_name!r} are taken and not stored by this version of the server")
+            continue
+        if handler is None and event_name not in _OF_NO_RUN:
             extraction.records["unsupported"] += 1
             extraction.refuse(
                 "unsupported_event",
@@ -82,7 +89,10 @@ def extract_events(records: Iterable[LogRecord], extraction: Extraction) -> None
         if record.resource is not resource:
             resource, shared = record.resource, defaults(record.resource)
         if handler is None:
-            extract_losses(attributes, record.time_ns, shared, extraction)
+            if event_name == semconv.EVENT_LOSSES:
+                extract_losses(attributes, record.time_ns, shared, extraction)
+            else:
+                extract_schema(attributes, extraction)
             continue
         trace_id = record.trace_id if is_id(record.trace_id, TRACE_ID_BYTES) else None
         span_id = record.span_id if is_id(record.span_id, SPAN_ID_BYTES) else None
@@ -122,7 +132,7 @@ def _run(event: Event, extraction: Extraction, terminal: bool) -> None:
             start_ns=None if terminal else at.ns,
             end_ns=at.ns if terminal else None,
             start_sent_ns=None if terminal else at.sent_ns,
-            end_sent_ns=at.sent_ns if terminal else None,
+            end_sent_ns=end_order(event.attributes.values, at.sent_ns) if terminal else None,
             trace_id=event.trace_id,
             service_name=event.shared.service_name,
             environment=event.shared.environment,
@@ -240,6 +250,8 @@ def _artifact(event: Event, extraction: Extraction) -> None:
         _tell_run(event, extraction)
 
 
+_OF_NO_RUN = frozenset({semconv.EVENT_LOSSES, semconv.EVENT_SCHEMA})
+"""Those that may come without a run."""
 _HANDLERS: dict[str, Callable[[Event, Extraction], None]] = {
     semconv.EVENT_RUN_START: _run_start,
     semconv.EVENT_RUN_END: _run_end,

@@ -88,8 +88,10 @@ def artifact_of_event(
     url = _url(attributes.get(semconv.ARTIFACT_URL), semconv.ARTIFACT_URL, flags)
     sent_digest = attributes.get(semconv.ARTIFACT_SHA256)
     problem = None
-    if data is None and url is None:
-        problem = f"neither {semconv.ARTIFACT_DATA} (text or bytes) nor {semconv.ARTIFACT_URL} is there"
+    if data is None and url is None and sent_digest is None:
+        # With a hash alone it is described: the sender kept a payload that was too large for it.
+        found = f"{semconv.ARTIFACT_DATA} (text or bytes), {semconv.ARTIFACT_URL}"
+        problem = f"none of {found} and {semconv.ARTIFACT_SHA256} is there"
     digest = _digest(sent_digest, data)
     if isinstance(digest, str):
         problem = problem or digest
@@ -158,7 +160,7 @@ def _digest(sent: Any, data: bytes | None) -> bytes | str:
         if len(stated) != _SHA256_BYTES:
             return f"{semconv.ARTIFACT_SHA256} is not 64 hex digits"
     if data is None:
-        return stated or f"an artifact behind a URL needs {semconv.ARTIFACT_SHA256}"
+        return stated or f"an artifact without its payload needs {semconv.ARTIFACT_SHA256}"
     computed = sha256(data).digest()
     if stated is not None and stated != computed:
         return f"{semconv.ARTIFACT_SHA256} does not match the payload"

@@ -4,15 +4,27 @@ What one request comes to: rows, and counts of what made none.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from itertools import chain
 
 from collector.extract.foreign import Inference
 from collector.extract.identity import Refusal
 from store.losses import loss_of
-from store.rows import Artifact, Batch, DecisionChunk, Loss, Row, RunCopy, RunHeartbeat, RunWait, StepCopy
+from store.rows import (
+    Artifact,
+    Batch,
+    DecisionChunk,
+    Loss,
+    Row,
+    RunCopy,
+    RunHeartbeat,
+    RunWait,
+    SchemaVersion,
+    StepCopy,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +53,35 @@ class Extraction:
     decisions: list[DecisionChunk] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    schemas: list[SchemaVersion] = field(default_factory=list)
     records: Counter[str] = field(default_factory=Counter)
     """Records by what they are to us: ``run``, ``step``, ``member``, ``foreign``, an event's name …"""
     refused: list[Refusal] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    of_nobody: defaultdict[tuple[str, str, str | None, str | None], list[int]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """Hashes of copies that are lost and do not tell their run, by cause, kind, pipeline and service."""
 
     def refuse(self, reason: str, message: str) -> None:
         """Note a record that is not stored."""
         self.refused.append(Refusal(reason, message))
+
+    def warn(self, message: str) -> None:
+        """Note, once, what the sender should know of a request that is taken."""
+        if message not in self.warnings:
+            self.warnings.append(message)
 
     def lose(self, row: Row, cause: str, lost: int | None = None) -> None:
         """Write into the loss ledger that a row is not stored; lost: how many, where the row does not say."""
         loss = loss_of(row, cause)
         if loss is not None:
             self.losses.append(loss if lost is None else loss._replace(lost=lost))
+
+    def lose_of_nobody(self, copy: RunCopy | StepCopy, cause: str) -> None:
+        """Write into the ledger that a copy is not stored, which does not even tell its run."""
+        what = "runs" if isinstance(copy, RunCopy) else "steps"
+        self.of_nobody[cause, what, copy.pipeline, copy.service_name].append(copy.sent_hash or 0)
 
     def take_decisions(self, chunk: DecisionChunk, sent_count: int | None = None) -> Refusal | None:
         """
@@ -88,8 +116,8 @@ class Extraction:
 
     def is_empty(self) -> bool:
         """Tell whether there is nothing to store."""
-        of_runs = (self.runs, self.waits, self.heartbeats, self.losses)
-        return not any((*of_runs, self.steps, self.decisions, self.artifacts))
+        of_runs = (self.runs, self.waits, self.heartbeats, self.losses, self.of_nobody)
+        return not any((*of_runs, self.steps, self.decisions, self.artifacts, self.schemas))
 
     def batch(self, size_bytes: int) -> Batch:
         """Return the rows as the store takes them; size_bytes: of the request after decompression."""
@@ -101,9 +129,17 @@ class Extraction:
             steps=self.steps,
             decisions=self.decisions,
             artifacts=self.artifacts,
-            losses=self.losses,
+            losses=[*self.losses, *self._losses_of_nobody()],
+            schemas=self.schemas,
             size_bytes=size_bytes,
         )
+
+    def _losses_of_nobody(self) -> Iterator[Loss]:
+        """One entry per kind, named by a hash of what it counts, so that a repeated request counts once."""
+        for (cause, what, pipeline, service), hashes in self.of_nobody.items():
+            named = repr((cause, what, pipeline, service, sorted(hashes))).encode("utf-8", "surrogatepass")
+            report_id = blake2b(named, digest_size=16).hexdigest()
+            yield Loss(None, cause, what, report_id, len(hashes), pipeline=pipeline, service_name=service)
 
     def flags(self) -> Counter[str]:
         """Return how often each flag was raised."""

@@ -37,6 +37,8 @@ INVALID_RUN_ID: Final = "invalid_run_id"
 """The run id breaks its form; the trace id stands in."""
 DECISIONS_UNREADABLE: Final = "decisions_unreadable"
 """The payload of the step's decisions could not be read."""
+SCHEMA_VIOLATION: Final = "schema_violation"
+"""The sender says that the step or run breaks its schema, and where."""
 
 MAX_FLAGS = 64
 """Flags of one copy; more of them say nothing new and would let a bad sender fill the table."""

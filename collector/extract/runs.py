@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from collector.extract.classify import FLAGGED
+from collector.extract.fields import INT64_MAX
 from collector.extract.readings import collect, flags_of, members
 from collector.extract.vocabulary import OURS, RUN_SLOTS, SLOT_OF, TAG_SLOT
 from collector.records import Reading
@@ -30,6 +31,9 @@ _FIELDS: Final = {
     "schema_version": SLOT_OF[semconv.SCHEMA_VERSION],
     "capture_level": SLOT_OF[semconv.CAPTURE_LEVEL],
 }
+_FINAL: Final = SLOT_OF[semconv.RUN_FINAL]
+_LATEST_NS: Final = (1 << 62) - 1
+"""In the year 2116; whatever is later is no time that anybody meant."""
 
 
 def run_fields(
@@ -51,6 +55,17 @@ def run_fields(
         if marks & FLAGGED:
             flags += flags_of(readings, RUN_SLOTS)
     return fields
+
+
+def end_order(values: list[Any], end_sent_ns: int | None) -> int | None:
+    """
+    Return the place of an end among the ends of its run, of which the greatest holds: when it came.
+
+    Final ends come after all others, and the earlier the greater (decision 0030).
+    """
+    if end_sent_ns is None or values[_FINAL] is not True:
+        return end_sent_ns
+    return INT64_MAX - max(0, min(end_sent_ns, _LATEST_NS))
 
 
 def run_fields_of(attributes: Mapping[str, Any], flags: list[Flag]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from collector.extract.identity import (
 )
 from collector.extract.inferring import Found, add_decisions, look_further
 from collector.extract.readings import collect, flags_of
-from collector.extract.runs import run_fields
+from collector.extract.runs import end_order, run_fields
 from collector.extract.steps import complete_step, step_copy
 from collector.extract.vocabulary import RUN_ID_SLOT, SLOT, SLOT_OF
 from collector.records import Resource, SpanRecord
@@ -185,7 +185,7 @@ def _add_run(
         start_ns=start.ns,
         end_ns=end.ns,
         start_sent_ns=start.sent_ns,
-        end_sent_ns=end.sent_ns,
+        end_sent_ns=end_order(values, end.sent_ns),
         trace_id=span.trace_id,
         span_id=span.span_id,
         service_name=shared.service_name,
@@ -205,6 +205,8 @@ def _refuse(span: SpanRecord, copy: RunCopy | StepCopy, run_is_known: bool, extr
     extraction.refuse("bad_id", f"span {span.name[:100]!r}: {_bad_id(span)}")
     if run_is_known:
         extraction.lose(copy, "refused")
+    else:
+        extraction.lose_of_nobody(copy, "refused")
 
 
 def _bad_id(span: SpanRecord) -> str | None:

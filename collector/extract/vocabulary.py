@@ -31,6 +31,7 @@ from collector.extract.foreign import Inference
 from collector.extract.identity import is_run_id, run_identity, step_identity, step_ids
 from collector.extract.json_text import json_text
 from collector.extract.step_types import step_type
+from collector.extract.violations import violations
 from collector.records import IGNORED, Detail, Reading, ValueReader
 from store.rows import Flag, StepCopy
 from xray_otel import semconv
@@ -128,6 +129,7 @@ _RUN_FIELDS: dict[str, Reader] = {
     semconv.RUN_ERROR_MESSAGE: _why,
     semconv.SCHEMA_ID: name,
     semconv.SCHEMA_VERSION: fields.version,
+    semconv.SCHEMA_VIOLATIONS: violations,
 }
 """Attributes of a run alone."""
 
@@ -182,10 +184,13 @@ _SHARED = frozenset(
         semconv.PIPELINE_VERSION,
         semconv.ERROR_TYPE,
         semconv.CAPTURE_LEVEL,
+        semconv.SCHEMA_VIOLATIONS,
     )
 )
 RUN_ID_SLOT: Final = frozenset({SLOT["run_id"]})
-STEP_SLOTS: Final = frozenset(SLOT_OF[attribute] for attribute in (*_STEP_FIELDS, *_PARTS)) | {METRIC_SLOT}
+STEP_SLOTS: Final = frozenset(
+    SLOT_OF[attribute] for attribute in (*_STEP_FIELDS, *_PARTS, semconv.SCHEMA_VIOLATIONS)
+) | {METRIC_SLOT}
 """Those whose flags are a step's."""
 RUN_SLOTS: Final = frozenset(SLOT_OF[attribute] for attribute in _RUN_FIELDS) | _SHARED | {TAG_SLOT}
 """Those whose flags are a run's."""

@@ -12,6 +12,7 @@ from store.access.tls import TlsFiles, check_certificates, check_key
 from store.network import is_loopback, is_origin
 from store.settings import setting
 
+HOST_FORM = "an address or host name of this machine (0.0.0.0 or :: for every interface)"
 _MAX_RATE_PER_S = 1_000_000
 
 
@@ -34,7 +35,7 @@ class ListenSettings(BaseSettings):
         "127.0.0.1",
         "Address that the servers listen on. Anything but loopback asks for API keys "
         "(`xray keys create`), unless XRAY_ALLOW_ANONYMOUS says otherwise.",
-        accepted="an address or host name of this machine (0.0.0.0 or :: for every interface)",
+        accepted=HOST_FORM,
         min_length=1,
     )
     rate_limit: float = setting(

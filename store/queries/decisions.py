@@ -10,9 +10,10 @@ from sqlalchemy import Connection, and_, select, true
 
 from store.decisions import Decision, rows, unpack
 from store.ids import run_key
+from store.queries.conditions import Condition
 from store.queries.cursor import Cursors
 from store.queries.derived import STEP_EVIDENCE, of_step, ordinals, readable
-from store.queries.filters import Condition, Filters, PageRequest
+from store.queries.filters import Filters, PageRequest
 from store.queries.losses import of_steps
 from store.queries.records import NOTHING_LOST, sent_number, step_completeness
 from store.queries.types import DecisionPage, DecisionRecord, Evidence, Missing, StepCompleteness
@@ -22,13 +23,15 @@ _CHUNKS_AT_ONCE = 8
 """A chunk is at most 256 KiB of text; reading ahead more would be thrown away on small pages."""
 
 
-class _Attempt(NamedTuple):
+class Attempt(NamedTuple):
+    """One attempt of a step, as far as its decisions need it."""
+
     key: str
     number: int | None
     completeness: StepCompleteness
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where a decision lies in the record of its step."""
 
     attempt_key: str
@@ -43,16 +46,16 @@ def list_decisions(
     Return the decisions of a step that satisfy all filters, in the order they were judged, attempt by
     attempt; None when neither the step nor decisions of it are known.
     """
-    question = filters.question(repr(("decisions", run_id, step_id)))
+    question = filters.identity(repr(("decisions", run_id, step_id)))
     key = run_key(run_id)
-    attempts = _attempts(connection, key, step_id)
+    attempts = attempts_of(connection, key, step_id)
     if not attempts:
         return None
-    numbers, others = _split(filters)
+    numbers, others = split(filters)
     covered = [a for a in attempts if all(condition.holds(a.number) for condition in numbers)]
-    start = None if page.cursor is None else _Place(*cursors.decode(question, page.cursor))
-    found: list[tuple[_Place, DecisionRecord]] = []
-    for place, record in _walk(connection, key, step_id, covered, start):
+    start = None if page.cursor is None else Place(*cursors.decode(question, page.cursor))
+    found: list[tuple[Place, DecisionRecord]] = []
+    for place, record in walk(connection, key, step_id, covered, start):
         if all(condition.holds(getattr(record, condition.field)) for condition in others):
             found.append((place, record))
             if len(found) > page.limit:
@@ -96,13 +99,14 @@ def _added(found: Iterable[Missing]) -> list[Missing]:
     return [Missing(cause, what, count) for (cause, what), count in totals.items()]
 
 
-def _split(filters: Filters) -> tuple[list[Condition], list[Condition]]:
+def split(filters: Filters) -> tuple[list[Condition], list[Condition]]:
     """Conditions on the attempt choose what is read; the others are compared candidate by candidate."""
     numbers = [condition for condition in filters.own if condition.field == "attempt"]
     return numbers, [condition for condition in filters.own if condition.field != "attempt"]
 
 
-def _attempts(connection: Connection, key: UUID, step_id: str) -> list[_Attempt]:
+def attempts_of(connection: Connection, key: UUID, step_id: str) -> list[Attempt]:
+    """Return the attempts of a step that are known, in order; none when the step is unknown."""
     found = STEP_EVIDENCE
     day = select(runs.c.run_day).where(runs.c.run_key == key).scalar_subquery()
     numbered = ordinals(lambda step: and_(step.c.run_key == key, step.c.run_day == day))
@@ -127,7 +131,7 @@ def _attempts(connection: Connection, key: UUID, step_id: str) -> list[_Attempt]
     stored = known.mappings().all()
     lost = of_steps(connection, stored)
     attempts = [
-        _Attempt(
+        Attempt(
             row["attempt_key"],
             row["attempt"],
             step_completeness(row, lost.get((key, step_id, row["attempt_key"]), NOTHING_LOST)),
@@ -142,13 +146,13 @@ def _attempts(connection: Connection, key: UUID, step_id: str) -> list[_Attempt]
         .group_by(decisions.c.attempt_key)
     )
     awaited = StepCompleteness("running", "partial", None, 0)
-    attempts += [_Attempt(k, sent_number(k), awaited) for k in ahead if k not in keys]
+    attempts += [Attempt(k, sent_number(k), awaited) for k in ahead if k not in keys]
     return sorted(attempts, key=lambda attempt: (attempt.number or 0, attempt.key))
 
 
-def _walk(
-    connection: Connection, key: UUID, step_id: str, attempts: Sequence[_Attempt], start: _Place | None
-) -> Iterator[tuple[_Place, DecisionRecord]]:
+def walk(
+    connection: Connection, key: UUID, step_id: str, attempts: Sequence[Attempt], start: Place | None
+) -> Iterator[tuple[Place, DecisionRecord]]:
     """Yield decisions with their places, behind ``start`` when there is one."""
     if start is not None:
         order = [attempt.key for attempt in attempts]
@@ -158,7 +162,7 @@ def _walk(
         first_chunk = 0 if resumed is None else resumed.chunk_index
         for chunk_index, data in _chunks(connection, key, step_id, attempt.key, first_chunk):
             for offset, decision in enumerate(rows(unpack(data))):
-                place = _Place(attempt.key, chunk_index, offset)
+                place = Place(attempt.key, chunk_index, offset)
                 if resumed is None or place > resumed:
                     yield place, decision_record(decision, attempt.number)
 

@@ -3,7 +3,8 @@ What a question can fail with, beside ``store.errors.Unavailable``::
 
     XRayStoreError
     ├── InvalidParameter     a filter, limit or cursor that is not accepted
-    └── QueryTimeout         the answer took longer than the statement timeout
+    ├── QueryTimeout         the answer took longer than the statement timeout
+    └── TooManyExports       as many exports run as may at once
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from store.errors import XRayStoreError
 class InvalidParameter(XRayStoreError):
     """A filter, limit or cursor that is not accepted; the message names it and the accepted form."""
 
-    def __init__(self, parameter: str, message: str) -> None:
+    def __init__(self, parameter: str, message: str, column: int | None = None) -> None:
         super().__init__(message)
         self.parameter = parameter
         """The parameter as it was sent."""
+        self.column = column
+        """Where in its value, in characters from 1; None: all of it is meant."""
 
 
 class QueryTimeout(XRayStoreError):
@@ -28,3 +31,10 @@ class QueryTimeout(XRayStoreError):
             f"the answer took longer than {timeout_ms} ms; narrow it with started_after and started_before"
         )
         self.timeout_ms = timeout_ms
+
+
+class TooManyExports(XRayStoreError):
+    """As many exports run as may at once: each holds a connection and a snapshot. Later may succeed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} exports run at once, which is all that may; try again when one has ended")

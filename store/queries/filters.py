@@ -5,70 +5,23 @@ understood is refused with its name and the accepted form.
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Double, Float, Numeric, Text, exists, literal
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import ColumnElement, exists
 
+from store.queries.conditions import Condition, Value, shown, typed
 from store.queries.derived import of_run
 from store.queries.errors import InvalidParameter
+from store.queries.language import PARAMETER as QUESTION
+from store.queries.language_sql import Question, understand
 from store.queries.vocabulary import SUFFIXES, Family, Field, Kind, Vocabulary
 from store.schema import runs, steps
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1000
-MAX_TEXT_CHARS = 4096
-Value = str | int | Decimal | datetime
 _STEP_PREFIX = "step."
-# RFC 3339, section 5.6. datetime.fromisoformat takes many more forms, some of them ambiguous.
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One parameter, understood."""
-
-    parameter: str
-    field: str
-    operator: str
-    """Name of a function in ``operator``."""
-    value: Value
-    expression: ColumnElement[Any] | None = None
-    needs_funnel: bool = False
-
-    def holds(self, seen: Any) -> bool:
-        """Compare a value of the row; what is no number never satisfies a number."""
-        if isinstance(self.value, Decimal):
-            if isinstance(seen, bool) or not isinstance(seen, int | float):
-                return False
-            # As a float, as SQL does it: 0.9 as sent is not the decimal 0.9, yet must equal it.
-            return bool(getattr(operator, self.operator)(seen, float(self.value)))
-        return bool(getattr(operator, self.operator)(seen, self.value))
-
-    def clause(self) -> ColumnElement[bool]:
-        """Return the condition in SQL; null on the left is never true."""
-        assert self.expression is not None  # only decisions have none, and they are not asked in SQL
-        clause: ColumnElement[bool] = getattr(operator, self.operator)(
-            self.expression, self._bound(self.expression.type)
-        )
-        return clause
-
-    def _bound(self, type_: TypeEngine[Any]) -> ColumnElement[Any]:
-        if isinstance(self.value, datetime):
-            return literal(self.value, DateTime(timezone=True))
-        if isinstance(self.value, str):
-            return literal(self.value, Text)
-        if isinstance(type_, Float):
-            return literal(float(self.value), Double)
-        # Decimal: integers beyond 2**53 and numbers in JSON compare exactly.
-        return literal(Decimal(self.value), Numeric)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +31,14 @@ class Filters:
     own: tuple[Condition, ...] = ()
     step: tuple[Condition, ...] = ()
     """On runs: one step satisfies all of these."""
+    question: Question | None = None
+    """``q``, in the filter language; holds beside the conditions."""
 
     @property
     def needs_funnel(self) -> bool:
         """Whether a condition reads ``RUN_FUNNEL``."""
-        return any(condition.needs_funnel for condition in self.own)
+        asked = self.question is not None and self.question.needs_funnel
+        return asked or any(condition.needs_funnel for condition in self.own)
 
     def clauses(self) -> list[ColumnElement[bool]]:
         """Return the conditions in SQL, to be joined by AND."""
@@ -90,11 +46,15 @@ class Filters:
         if self.step:
             one_step = exists().where(of_run(steps, runs), *(condition.clause() for condition in self.step))
             clauses.append(one_step.correlate(runs))
+        if self.question is not None:
+            clauses.extend(self.question.clauses)
         return clauses
 
-    def question(self, name: str) -> str:
-        """Return the canonical text of the question that cursors are bound to."""
+    def identity(self, name: str) -> str:
+        """Return the canonical text of the list asked for, which its cursors are bound to."""
         sent = sorted((c.parameter, str(c.value)) for c in (*self.own, *self.step))
+        if self.question is not None:
+            sent.append((QUESTION, self.question.text))
         return repr((name, sent))
 
 
@@ -114,13 +74,15 @@ def parse(vocabulary: Vocabulary, sent: Iterable[tuple[str, str]]) -> tuple[Filt
     repeated, or holds a value that is not accepted.
     """
     page, rest = take_page(sent)
-    own, step = [], []
+    own, step, question = [], [], None
     for name, value in rest:
-        if vocabulary.step is not None and name.startswith(_STEP_PREFIX):
+        if vocabulary.language and name == QUESTION:
+            question = understand(vocabulary, value)
+        elif vocabulary.step is not None and name.startswith(_STEP_PREFIX):
             step.append(_condition(vocabulary.step, name, name.removeprefix(_STEP_PREFIX), value))
         else:
             own.append(_condition(vocabulary, name, name, value))
-    return Filters(tuple(own), tuple(step)), page
+    return Filters(tuple(own), tuple(step), question), page
 
 
 def take_page(sent: Iterable[tuple[str, str]]) -> tuple[PageRequest, list[tuple[str, str]]]:
@@ -170,7 +132,7 @@ def _family_condition(family: Family, parameter: str, rest: str, value: str) -> 
             except ValueError as exc:
                 raise InvalidParameter(parameter, f"{shown(parameter)} must be {exc}") from None
             return Condition(
-                parameter, family.prefix, function, _typed(family.kind, parameter, value), expression
+                parameter, family.prefix, function, typed(family.kind, parameter, value), expression
             )
     accepted = ", ".join(f"{family.prefix}.<name>{suffix}" for suffix in SUFFIXES[family.kind])
     raise InvalidParameter(parameter, f"{shown(parameter)} must have the form {accepted}")
@@ -201,6 +163,8 @@ def _forms(vocabulary: Vocabulary) -> Iterable[str]:
         yield name if "" in suffixes else f"{name}{'|'.join(suffixes)}"
     if vocabulary.step is not None:
         yield "step.<field>"
+    if vocabulary.language:
+        yield QUESTION
 
 
 def _value(field: Field, parameter: str, value: str) -> Value:
@@ -208,63 +172,4 @@ def _value(field: Field, parameter: str, value: str) -> Value:
         raise InvalidParameter(
             parameter, f"{parameter} must be one of {', '.join(field.words)}, got {shown(value)}"
         )
-    return _typed(field.kind, parameter, value)
-
-
-def _typed(kind: Kind, parameter: str, value: str) -> Value:
-    if kind == "number":
-        return parse_number(parameter, value)
-    if kind == "integer":
-        return parse_integer(parameter, value)
-    if kind == "time":
-        return parse_time(parameter, value)
-    return parse_text(parameter, value)
-
-
-def parse_text(parameter: str, value: str) -> str:
-    """Return the text; raises ``InvalidParameter`` for one that no stored text can equal."""
-    if not value or len(value) > MAX_TEXT_CHARS or "\x00" in value:
-        raise InvalidParameter(
-            parameter,
-            f"{shown(parameter)} must be 1 to {MAX_TEXT_CHARS} characters without NUL, got {shown(value)}",
-        )
-    return value
-
-
-def parse_number(parameter: str, value: str) -> Decimal:
-    """Return the number; raises ``InvalidParameter`` for what is none, or beyond a double."""
-    if len(value) <= 100 and _NUMBER.fullmatch(value):
-        number = Decimal(value)
-        # The range of doubles: what lies outside cannot have been stored, and numeric would overflow.
-        if not number or -330 < number.adjusted() < 308:
-            return number
-    raise InvalidParameter(
-        parameter, f"{shown(parameter)} must be a decimal number such as 0.9 or 100, got {shown(value)}"
-    )
-
-
-def parse_integer(parameter: str, value: str) -> int:
-    """Return the integer; raises ``InvalidParameter``."""
-    if not re.fullmatch(r"\d{1,9}", value, re.ASCII):
-        raise InvalidParameter(parameter, f"{parameter} must be an integer from 0, got {shown(value)}")
-    return int(value)
-
-
-def parse_time(parameter: str, value: str) -> datetime:
-    """Return the instant in UTC; raises ``InvalidParameter`` unless it is RFC 3339 with an offset."""
-    if _TIME.fullmatch(value):
-        try:
-            return datetime.fromisoformat(value.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):
-            pass
-    raise InvalidParameter(
-        parameter,
-        f"{shown(parameter)} must be an RFC 3339 time with offset such as 2025-01-31T12:00:00Z "
-        f"(in a URL, + is written %2B), got {shown(value)}",
-    )
-
-
-def shown(sent: str) -> str:
-    """Return what was sent, short and printable, for a message."""
-    short = sent if len(sent) <= 80 else sent[:77] + "..."
-    return "".join(char if char.isprintable() else "?" for char in short) or "nothing"
+    return typed(field.kind, parameter, value)

@@ -17,9 +17,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select, true, tuple_
 
 from store.decisions import Decision, about, rows, unpack
+from store.queries.conditions import Condition
 from store.queries.cursor import Cursors, SortKey, after
 from store.queries.derived import STEP_ATTEMPT, of_run, of_step, readable, search
-from store.queries.filters import Condition, Filters, PageRequest
+from store.queries.filters import Filters, PageRequest
 from store.queries.types import ItemCompleteness, ItemDecision, ItemHistory
 from store.schema import decisions, runs, steps
 
@@ -52,7 +53,7 @@ def item_history(
 
     Steps that have not arrived while their decisions have are not found.
     """
-    question = filters.question(repr(("items", item_id)))
+    question = filters.identity(repr(("items", item_id)))
     position = None if page.cursor is None else cursors.decode(question, page.cursor)
     search = _Search(connection, item_id, filters, page.limit)
     resume = search.run(position)

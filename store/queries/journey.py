@@ -31,10 +31,11 @@ def item_journeys(connection: Connection, run: RunRecord, item_ids: Sequence[str
     named = _decisions_about(connection, run.run_id, frozenset(item_ids))
     steps = steps_of_run(connection, run.run_id)
     shown = {(step.step_id, step.attempt_key) for step in steps}
+    chances = _chances(connection, run.run_id, [s for s in steps if s.completeness.evidence == "sampled"])
     found = {}
     for item_id, of_item in named.items():
         later = named_steps_of_run(connection, run.run_id, of_item.keys() - shown)
-        found[item_id] = _journey(run, item_id, [*steps, *later], of_item)
+        found[item_id] = _journey(run, item_id, [*steps, *later], of_item, chances)
     return {item_id: journey for item_id, journey in found.items() if journey is not None}
 
 
@@ -43,8 +44,9 @@ def _journey(
     item_id: str,
     of_run: Sequence[StepRecord],
     named: Mapping[StepKey, Sequence[Decision]],
+    chances: Mapping[StepKey, float],
 ) -> Journey | None:
-    steps = [_journey_step(step, named) for step in of_run]
+    steps = [_journey_step(step, named, chances) for step in of_run]
     judged = [step for step in steps if step.decisions]
     if not judged:
         return None
@@ -59,14 +61,42 @@ def _journey(
     )
 
 
-def _journey_step(step: StepRecord, named: Mapping[StepKey, Sequence[Decision]]) -> JourneyStep:
+def _journey_step(
+    step: StepRecord, named: Mapping[StepKey, Sequence[Decision]], chances: Mapping[StepKey, float]
+) -> JourneyStep:
     judged = [
         decision_record(decision, step.attempt)
         for decision in named.get((step.step_id, step.attempt_key), ())
     ]
     if judged:
         return JourneyStep(step, "recorded", judged)
-    return JourneyStep(step, "absent" if step.completeness.evidence == "full" else "unknown", [])
+    if step.completeness.evidence == "full":
+        return JourneyStep(step, "absent", [])
+    return JourneyStep(step, "unknown", [], chances.get((step.step_id, step.attempt_key)))
+
+
+def _chances(connection: Connection, run_id: str, sampled: Sequence[StepRecord]) -> Mapping[StepKey, float]:
+    """Return the smallest probability with which each of these steps kept a decision."""
+    if not sampled:
+        return {}
+    day = select(runs.c.run_day).where(runs.c.run_key == run_key(run_id)).scalar_subquery()
+    chunks = connection.execute(
+        select(decisions.c.step_id, decisions.c.attempt_key, decisions.c.data).where(
+            decisions.c.run_key == run_key(run_id),
+            decisions.c.run_day == day,
+            decisions.c.step_id.in_({step.step_id for step in sampled}),
+            readable(decisions),
+        ),
+        execution_options={"yield_per": _CHUNKS_AT_ONCE},
+    )
+    found: dict[StepKey, float] = {}
+    for chunk in chunks:
+        column = unpack(chunk.data).probability
+        given = [p for p in (column if isinstance(column, list) else [column]) if isinstance(p, int | float)]
+        key = (chunk.step_id, chunk.attempt_key)
+        if given:
+            found[key] = min(found.get(key, 1.0), *given)
+    return found
 
 
 def _decisions_about(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -44,7 +44,7 @@ from store.queries.derived import STEP_EVIDENCE, of_run, of_step
 from store.queries.errors import InvalidParameter
 from store.queries.filters import Filters, PageRequest
 from store.queries.records import CHUNK_MISSING, CHUNKS, Lost, loss_record
-from store.queries.types import ListCompleteness, LossRecord, LossTotal, Missing, Page
+from store.queries.types import ListCompleteness, LossRecord, LossTotal, LossTotals, Missing, Page
 from store.schema import artifacts, decisions, losses, runs, sender_losses, steps
 
 _NO_RUN = UUID(int=0)
@@ -200,7 +200,7 @@ def list_losses(
     Without filters a walk along the times of receipt. Raises ``InvalidParameter`` for
     ``cause=chunk_missing`` without ``run_id``.
     """
-    question = filters.question("losses")
+    question = filters.identity("losses")
     start = None if page.cursor is None else cursors.decode(question, page.cursor)
     # Each kind stops by itself: the planner does not stop inside a union.
     parts = [_first(found, filters, start, page.limit + 1).subquery() for found in _kinds(filters)]
@@ -215,16 +215,28 @@ def list_losses(
     )
 
 
-def loss_totals(connection: Connection, filters: Filters) -> Sequence[LossTotal]:
-    """Return how much was lost by cause and kind, of the losses that satisfy all filters."""
-    parts = [select(found).where(*_where(found, filters)) for found in _kinds(filters)]
+def loss_totals(connection: Connection, filters: Filters, *, now: datetime) -> LossTotals:
+    """
+    Return how much was lost by cause and kind, of the losses that satisfy all filters.
+
+    The whole ledger would be read each time: without ``run_id`` or ``received_after`` only its last days.
+    """
+    bounded = any(condition.parameter in ("run_id", "received_after") for condition in filters.own)
+    since = None if bounded else now - TOTALS_WINDOW
+    parts = [
+        select(found).where(
+            *_where(found, filters), *(() if since is None else (found.c.received_at >= since,))
+        )
+        for found in _kinds(filters)
+    ]
     whole = union_all(*parts).subquery()
     totals = (
         select(whole.c.cause, whole.c.what, func.sum(whole.c.lost), func.count())
         .group_by(whole.c.cause, whole.c.what)
         .order_by(whole.c.cause, whole.c.what)
     )
-    return [LossTotal(cause, what, int(lost), n) for cause, what, lost, n in connection.execute(totals)]
+    items = [LossTotal(cause, what, int(lost), n) for cause, what, lost, n in connection.execute(totals)]
+    return LossTotals(items, since)
 
 
 def _first(found: FromClause, filters: Filters, start: Sequence[Any] | None, limit: int) -> Select[Any]:
@@ -251,6 +263,7 @@ def _kinds(filters: Filters) -> list[FromClause]:
     return [_LEDGER, _OF_NO_RUN]
 
 
+TOTALS_WINDOW = timedelta(days=7)
 _ORDER = ("received_at", "run_key", "cause", "what", "subject")
 _COLUMN_OF = {"started": "started_at", "received": "received_at"}
 _IN_RUN = (runs.c.run_id, runs.c.pipeline, runs.c.service_name, runs.c.started_at)

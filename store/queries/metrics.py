@@ -28,10 +28,11 @@ from sqlalchemy import (
     true,
 )
 
+from store.queries.conditions import shown
 from store.queries.cursor import Cursors, SortKey, after
 from store.queries.derived import of_run
 from store.queries.errors import InvalidParameter
-from store.queries.filters import Filters, PageRequest, parse, shown, unrepeated
+from store.queries.filters import Filters, PageRequest, parse, unrepeated
 from store.queries.types import Distribution, ListCompleteness, Page, ReasonMetrics, StepMetrics
 from store.queries.vocabulary import STEPS
 from store.schema import runs, steps
@@ -224,7 +225,7 @@ def _page(
     keys: Sequence[SortKey],
     page: PageRequest,
 ) -> tuple[Sequence[RowMapping], str | None]:
-    question = filters.question(repr((name, grouping)))
+    question = filters.identity(repr((name, grouping)))
     statement: Select[Any] = select(
         source, *(key.expression.label(f"key_{i}") for i, key in enumerate(keys))
     ).order_by(*(key.ordered() for key in keys))

@@ -49,30 +49,39 @@ def list_steps(
     By type: a walk along (step_type, started_at); with a threshold on drop_ratio that few pass, the
     planner takes (step_type, drop_ratio, started_at) instead.
     """
-    question = filters.question("steps")
-    wanted = (
-        select(steps.c.run_key, steps.c.run_day, steps.c.step_id, steps.c.attempt_key)
-        .join_from(steps, runs, of_run(steps, runs))
-        .where(*filters.clauses())
-        .order_by(*(key.ordered() for key in _ORDER))
-        .limit(page.limit + 1)
-    )
+    question = filters.identity("steps")
+    wanted = matching(filters).limit(page.limit + 1)
     if page.cursor is not None:
         wanted = wanted.where(after(_ORDER, cursors.decode(question, page.cursor)))
-    shown = wanted.cte("wanted")
-    # The places in their runs of the steps on this page only, whatever the filters left out.
-    of_shown = select(shown.c.run_key, shown.c.run_day)
-    numbered = ordinals(lambda step: tuple_(step.c.run_key, step.c.run_day).in_(of_shown))
-    statement = (
-        _records(numbered).join(shown, of_step(steps, shown)).order_by(*(key.ordered() for key in _ORDER))
-    )
-    rows = connection.execute(statement).mappings().all()
+    rows = connection.execute(_shown(wanted.cte("wanted"))).mappings().all()
     more, rows = len(rows) > page.limit, rows[: page.limit]
     last = rows[-1] if more else None
     position = (
         None if last is None else [last["started_at"], last["run_key"], last["step_id"], last["attempt_key"]]
     )
     return _page(_with_losses(connection, rows), cursors, question, position)
+
+
+def matching(filters: Filters) -> Select[Any]:
+    """Return the keys of the steps that satisfy all filters, newest start first, ties by key."""
+    return (
+        select(steps.c.run_key, steps.c.run_day, steps.c.step_id, steps.c.attempt_key)
+        .join_from(steps, runs, of_run(steps, runs))
+        .where(*filters.clauses())
+        .order_by(*(key.ordered() for key in _ORDER))
+    )
+
+
+def steps_by_key(connection: Connection, keys: FromClause) -> list[StepRecord]:
+    """Return the steps with these keys, newest start first; keys: a table of columns as of ``matching``."""
+    return _with_losses(connection, connection.execute(_shown(keys)).mappings().all())
+
+
+def _shown(keys: FromClause) -> Select[Any]:
+    # The places in their runs of these steps only, whatever the filters left out.
+    of_shown = select(keys.c.run_key, keys.c.run_day)
+    numbered = ordinals(lambda step: tuple_(step.c.run_key, step.c.run_day).in_(of_shown))
+    return _records(numbered).join(keys, of_step(steps, keys)).order_by(*(key.ordered() for key in _ORDER))
 
 
 def steps_of_run(connection: Connection, run_id: str, *, limit: int = MAX_STEPS) -> list[StepRecord]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
+from store.estimates import Estimate, Estimates
+
 T_co = TypeVar("T_co", covariant=True)
 
 RunStatus = Literal["running", "completed", "crashed", "incomplete", "cancelled", "waiting"]
@@ -244,6 +246,15 @@ class LossTotal:
 
 
 @dataclass(frozen=True, slots=True)
+class LossTotals:
+    """What was lost, by cause and kind."""
+
+    items: Sequence[LossTotal]
+    received_after: datetime | None
+    """Since when, where nothing that was asked bounds it."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run of a pipeline."""
 
@@ -321,6 +332,21 @@ class DecisionPage:
     """Of all attempts the query covers, filters on candidates aside."""
 
 
+@dataclass(frozen=True, slots=True)
+class StepEstimates:
+    """Totals and means over the decisions of a step that satisfy a question."""
+
+    decisions: Estimate
+    """How many there are."""
+    score: Estimates
+    value: Estimates
+    """Of the observed values that are numbers."""
+    decisions_read: int
+    """Kept decisions that satisfy the question."""
+    completeness: StepCompleteness
+    """Of all attempts that the question covers. What is lost is not estimated."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemDecision(DecisionRecord):
     """What one step of one run decided about an item."""
@@ -383,6 +409,11 @@ class JourneyStep:
     """
     decisions: Sequence[DecisionRecord]
     """Usually one; several when the step judged the item repeatedly."""
+    probability: float | None = None
+    """
+    At least so probably a decision of this sampled step would be here; None where it is not ``unknown``,
+    or nothing says how probably.
+    """
 
 
 @dataclass(frozen=True, slots=True)

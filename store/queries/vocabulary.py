@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ARRAY, ColumnElement, Numeric, Text, case, cast, func, literal
+from sqlalchemy import ARRAY, ColumnElement, Numeric, Table, Text, case, cast, func, literal
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.decisions import VERDICTS
@@ -72,6 +72,8 @@ class Vocabulary:
     families: tuple[Family, ...]
     step: Vocabulary | None = None
     """Fields behind the prefix ``step.``: one step of the run satisfies all of them."""
+    language: bool = False
+    """Whether ``q`` asks for rows in the filter language (``store/queries/language.py``)."""
 
 
 def _json_number(value: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -105,10 +107,23 @@ def _field_statistic(name: str) -> ColumnElement[Any]:
     return _json_number(steps.c.fields[field][statistic])
 
 
-def _reasoning(path: str) -> ColumnElement[Any]:
-    nested = steps.c.reasoning.op("#>", return_type=JSONB())(cast(path.split("."), ARRAY(Text)))
-    whole = steps.c.reasoning[path]
-    return _json_number(func.coalesce(whole, nested) if "." in path else whole)
+def _at(document: ColumnElement[Any]) -> Callable[[str], ColumnElement[Any]]:
+    """Return what finds the number at a dotted path of a JSON column; a key with dots in it goes first."""
+
+    def number(path: str) -> ColumnElement[Any]:
+        nested = document.op("#>", return_type=JSONB())(cast(path.split("."), ARRAY(Text)))
+        whole = document[path]
+        return _json_number(func.coalesce(whole, nested) if "." in path else whole)
+
+    return number
+
+
+def _documents(table: Table, *names: str) -> tuple[Family, ...]:
+    examples = {"reasoning": "max_price", "input": "limit", "output": "total"}
+    return tuple(
+        Family(name, "number", f"A number in {name}, by dotted path.", examples[name], _at(table.c[name]))
+        for name in names
+    )
 
 
 _STEP_COUNTS = {
@@ -177,7 +192,7 @@ _STEP_FAMILIES = (
         "price.missing",
         _field_statistic,
     ),
-    Family("reasoning", "number", "A number in reasoning, by dotted path.", "max_price", _reasoning),
+    *_documents(steps, "reasoning", "input", "output"),
 )
 _TAG = Family("tag", "text", "A tag of the run.", "market", _tag)
 _ENTITY = Field("entity", "text", "What the run decided about.", runs.c.entity)
@@ -197,6 +212,7 @@ STEPS = Vocabulary(
         _ENTITY,
     ),
     (*_STEP_FAMILIES, _TAG),
+    language=True,
 )
 
 RUNS = Vocabulary(
@@ -216,8 +232,9 @@ RUNS = Vocabulary(
         _funnel("drop_ratio", "(in - out) / in, from 0 to 1."),
         _funnel("steps_count", "Rows of steps."),
     ),
-    (_TAG,),
+    (_TAG, *_documents(runs, "input", "output")),
     step=_STEP_OF_RUN,
+    language=True,
 )
 
 LOSSES = Vocabulary(
@@ -256,3 +273,12 @@ ITEM_HISTORY = Vocabulary(
 )
 
 DECISIONS = Vocabulary("decisions", _DECISION_FIELDS, ())
+
+EXPORTED_DECISIONS = Vocabulary(
+    "decisions",
+    (*STEPS.fields, *(field for field in _DECISION_FIELDS if field.name != "attempt")),
+    # reason is the decision's own here.
+    tuple(family for family in STEPS.families if family.prefix != "reason"),
+    language=True,
+)
+"""Decisions of all steps that satisfy what is asked of steps; ``q`` speaks of the steps."""

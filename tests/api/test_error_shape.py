@@ -91,7 +91,8 @@ def test_every_unknown_id_is_not_found(rest: httpx.Client, path: str) -> None:
     """An id that nothing is known about gets 404, naming which."""
     response = rest.get(path)
     assert_error(response, 404, "not_found", response.json()["error"]["parameter"])
-    assert response.json()["error"]["parameter"] in ("run_id", "step_id", "item_id", "artifact_id")
+    known = ("run_id", "step_id", "item_id", "artifact_id", "schema_id")
+    assert response.json()["error"]["parameter"] in known
 
 
 @pytest.mark.parametrize("path", [path.replace("unheard-of", "a%00b") for path in WITH_IDS])

@@ -11,6 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # no stubs in the lock
 
 from store.rows import Artifact, Flag
+from store.schemas import schema_version
 from tests.fixtures.reading import Shelf, chunk, run_copy, step_copy
 
 RUN_KEYS = """
@@ -37,6 +38,8 @@ MORE_STEP_KEYS = {
     "span_id",
 }
 MORE_DECISION_KEYS = {"value_missing"}
+IDS = {"run_id": "r", "item_id": "x", "artifact_id": "0" * 64, "schema_id": "s"}
+"""What of ``told`` stands in paths."""
 
 
 @pytest.fixture
@@ -82,6 +85,7 @@ def told(shelf: Shelf) -> Shelf:
         ),
         Artifact("r", "best", "1", "page", "text/html", 8, b"\x01" * 32, b"<script>", name='a"b ü.html'),
         Artifact("r", "best", "1", "odd", "text/html\r\nX: y", 1, b"\x02" * 32, b"x"),
+        schema_version("s", "2", {"steps": {"best": {"type": "select"}}}),
     )
     return shelf
 
@@ -242,6 +246,19 @@ def test_a_filter_that_eliminated_more_than_90_percent(shelf: Shelf, rest: httpx
     ]
 
 
+def test_figures_about_the_decisions_of_a_step(told: Shelf, rest: httpx.Client) -> None:
+    """Counts, totals and means of those that satisfy the filters, with intervals; there are no pages."""
+    path = "/api/v1/runs/r/steps/by%20price%2F1/estimates"
+    everything = rest.get(path).json()
+    assert everything["decisions"] == {"value": 4, "low": 4, "high": 4, "exact": True}
+    assert set(everything) == {"decisions", "score", "value", "decisions_read", "completeness"}
+    assert set(everything["value"]) == {"number", "total", "mean"}
+    assert rest.get(path, params={"verdict": "kept"}).json()["decisions_read"] == 1
+    refused = rest.get(path, params={"limit": 5})
+    assert (refused.status_code, refused.json()["error"]["parameter"]) == (422, "limit")
+    assert rest.get("/api/v1/runs/r/steps/unheard/estimates").status_code == 404
+
+
 def test_pages_follow_their_cursor(shelf: Shelf, rest: httpx.Client) -> None:
     """next_cursor leads through a list, also through a URL."""
     shelf.put(*(run_copy(f"r{i}", i) for i in range(5)))
@@ -287,6 +304,8 @@ def test_openapi_holds_together(rest: httpx.Client) -> None:
 def _sample(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return str(schema["enum"][0])
+    if "examples" in schema:
+        return str(schema["examples"][0])
     if schema["type"] == "array":
         return str(schema["items"]["enum"][0])
     if schema.get("format") == "date-time":
@@ -296,9 +315,11 @@ def _sample(schema: dict[str, Any]) -> str:
 
 def test_every_documented_parameter_is_accepted(told: Shelf, rest: httpx.Client) -> None:
     """What OpenAPI lists, the server takes; families are documented by the pattern of their names."""
-    ids = {"run_id": "r", "step_id": "best", "item_id": "x", "artifact_id": "0" * 64}
+    ids = IDS | {"step_id": "best"}
     asked = 0
     for path, operation in _operations(rest.get("/openapi.json").json()):
+        if path in ("/api/v1/export/runs", "/api/v1/export/steps"):
+            continue  # those of /runs and /steps, and the format of /export/decisions
         url = re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path)
         for parameter in operation.get("parameters", ()):
             schema, name = parameter["schema"], parameter["name"]
@@ -319,10 +340,10 @@ def test_every_documented_parameter_is_accepted(told: Shelf, rest: httpx.Client)
 def test_answers_are_what_openapi_says(told: Shelf, rest: httpx.Client) -> None:
     """The answers validate against the schemas they are documented with."""
     openapi = rest.get("/openapi.json").json()
-    ids = {"run_id": "r", "step_id": "by%20price%2F1", "item_id": "x", "artifact_id": "0" * 64}
+    ids = IDS | {"step_id": "by%20price%2F1"}
     for path, operation in _operations(openapi):
-        if "artifacts" in path:
-            continue
+        if "artifacts" in path or "/export/" in path:
+            continue  # files, not JSON
         response = rest.get(re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path))
         assert response.status_code == 200
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]

@@ -6,8 +6,11 @@ import json
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -133,11 +136,11 @@ def test_runs_lists_the_run_with_its_whole_id(server: ServiceProcess) -> None:
 
 
 def test_runs_passes_filters_on(server: ServiceProcess) -> None:
-    """Options, tags and --where become filters of the API."""
+    """Options, tags, --filter and --where become filters of the API."""
     matching = parsed(
-        server, "runs", "--pipeline", "shop", "--tag", "market=US", "-w", "step.drop_ratio_gt=0.6"
+        server, "runs", "--pipeline", "shop", "--tag", "market=US", "-f", "step.drop_ratio_gt=0.6"
     )
-    other = parsed(server, "runs", "-w", "step.drop_ratio_gt=0.7")
+    other = parsed(server, "runs", "-w", 'step.type = "filter" and step.drop_ratio > 0.7')
     assert [run["run_id"] for run in matching["items"]] == [RUN_ID]
     assert other["items"] == []
     assert answered(server, "runs", "--pipeline", "none") == "No run matches.\n"
@@ -238,9 +241,9 @@ def test_next_page_is_named_outside_the_rows(server: ServiceProcess) -> None:
     ("arguments", "code", "said"),
     [
         (("run", "nowhere"), 1, "HTTP 404"),
-        (("runs", "-w", "colour=red"), 2, "colour"),
+        (("runs", "-f", "colour=red"), 2, "colour"),
         (("runs", "--limit", "0"), 2, "limit"),
-        (("runs", "-w", "colour"), 2, "NAME=VALUE is accepted"),
+        (("runs", "-f", "colour"), 2, "NAME=VALUE is accepted"),
         (("steps", "--type", "teleport"), 2, "step_type"),
     ],
 )
@@ -252,6 +255,63 @@ def test_refusals_are_one_line(
     assert (done.returncode, done.stdout) == (code, "")
     assert len(done.stderr.splitlines()) == 1
     assert said in done.stderr
+
+
+def test_a_caret_points_into_the_expression(server: ServiceProcess) -> None:
+    """Under the refusal stands what was asked, with a caret where it is not understood."""
+    asked = 'type = "filter" and tag.größe = "L" and drop_rati > 0.9'
+    done = xray("steps", "--where", asked, "--url", server.api)
+    assert (done.returncode, done.stdout) == (2, "")
+    line, shown, caret = done.stderr.splitlines()
+    assert "did you mean drop_ratio?" in line
+    assert shown.strip() == asked
+    assert caret.index("^") == shown.index("drop_rati")
+    far = " and ".join(["duration_ms > 1"] * 20)
+    _, shown, caret = xray("runs", "-w", far + " or colour = 1", "--url", server.api).stderr.splitlines()
+    assert len(shown) < 80
+    assert shown[caret.index("^") :].startswith("colour")
+
+
+def test_where_selects(server: ServiceProcess) -> None:
+    """--where asks in the filter language, beside the other options."""
+    found = parsed(server, "steps", "--type", "filter", "--where", 'drop_ratio > 0.6 and tag.market = "US"')
+    assert [step["name"] for step in found["items"]] == ["by price"]
+    assert parsed(server, "steps", "--where", 'not run_id contains "long"')["items"] == []
+
+
+def test_export_writes_files(server: ServiceProcess, tmp_path: Path) -> None:
+    """Rows go to stdout, or to the file that is named; nothing is left behind by a refusal."""
+    lines = answered(server, "export", "steps", "--where", 'type = "filter"').splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["by price"]
+    table = answered(
+        server, "export", "decisions", "--format", "csv", "-f", "verdict=eliminated"
+    ).splitlines()
+    assert table[0].startswith("run_id,pipeline,")
+    assert len(table) == 3
+    file = tmp_path / "runs.parquet"
+    assert answered(server, "export", "runs", "--format", "parquet", "-o", str(file)) == ""
+    assert file.read_bytes()[:4] == file.read_bytes()[-4:] == b"PAR1"
+    refused = xray("export", "runs", "-w", "colour = 1", "-o", str(tmp_path / "none"), "--url", server.api)
+    assert refused.returncode == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_export_that_breaks_off_is_no_success() -> None:
+    """When the connection ends before the answer does, the command says that the rows are not all."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_half() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(65_536)
+                peer.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
+
+        answering = threading.Thread(target=answer_half)
+        answering.start()
+        done = xray("export", "runs", "--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        answering.join()
+    assert (done.returncode, done.stdout) == (1, "{}\n")
+    assert "what was written is not all" in done.stderr
 
 
 def test_api_that_is_away(free_port: int) -> None:

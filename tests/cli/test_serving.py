@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -160,6 +161,48 @@ def test_secret_is_not_repeated(tmp_path: Path) -> None:
     done = refused("up", XRAY_DATA_DIR=str(tmp_path), XRAY_DATABASE_URL="mysql://u:hunter2@h/d")
     assert "hunter2" not in done.stderr + done.stdout
     assert "XRAY_DATABASE_URL='mysql://u:***@h/d': " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "other", "part"),
+    [
+        ("XRAY_HTTP_PORT", "XRAY_GRPC_PORT", "collector"),
+        ("XRAY_API_PORT", "XRAY_GRPC_PORT", "up"),
+        ("XRAY_API_PORT", "XRAY_HTTP_PORT", "up"),
+    ],
+)
+def test_equal_ports_stop_the_start(tmp_path: Path, variable: str, other: str, part: str) -> None:
+    """Two ports of one server are different, or the start ends with 2."""
+    done = refused(part, XRAY_DATA_DIR=str(tmp_path), **{variable: "4999", other: "4999"})
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        f"xray: {variable}='4999': another port than that of {other} (0 = any free port) is accepted"
+    )
+
+
+def test_an_address_of_another_machine_stops_the_start(tmp_path: Path) -> None:
+    """It is the host that is wrong, not a port."""
+    done = refused("up", XRAY_DATA_DIR=str(tmp_path), XRAY_HOST="192.0.2.1", XRAY_ALLOW_ANONYMOUS="true")
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("xray: XRAY_HOST='192.0.2.1': an address or host name of this machine")
+
+
+def test_json_logs_are_all_there_is_on_stderr(database_url: str, start_service: StartService) -> None:
+    """Start, stop and failure are log events, and no library writes lines of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = refused("up", XRAY_DATABASE_URL=database_url, XRAY_LOG_FORMAT="json", XRAY_GRPC_PORT=port)
+    assert done.returncode == 1
+    failed = [json.loads(line) for line in done.stderr.splitlines()]
+    assert failed[-1]["level"] == "error"
+    assert "XRAY_GRPC_PORT" in failed[-1]["event"]
+    service = start_service("up", XRAY_LOG_FORMAT="json")
+    assert service.terminate() == 0
+    events = [json.loads(line)["event"] for line in service.stderr.splitlines()]
+    assert any(event.startswith("schema") for event in events)
+    assert events[-1] == "stopped everything taken in was written"
 
 
 @pytest.mark.parametrize("variable", ["XRAY_GRPC_PORT", "XRAY_HTTP_PORT", "XRAY_API_PORT"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -14,6 +16,7 @@ from fastapi import FastAPI
 
 from collector import doors
 from collector.intake import Intake
+from collector.reception import Claim, Reception, Room
 from collector.telemetry import Telemetry
 from store.decisions import unpack
 from store.writer import PostgresWriter
@@ -296,6 +299,38 @@ def test_doors_without_a_database(tmp_path: Any):
     intake.stop(1.0)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert answer.json()["detail"]["code"] == "unavailable"
+
+
+def test_doors_share_the_room_with_other_ports(tmp_path: Any):
+    """Where OTLP fills the room, a body by the doors is asked to come again, plain or unpacked."""
+    intake = Intake(PostgresWriter(f"postgresql:///xray?host={tmp_path}"), max_bytes=1 << 20)
+    room = Room(100_000)
+    app = FastAPI()
+    app.include_router(doors.router(intake, reception=Reception(room, timeout_s=60.0)))
+    body = orjson.dumps({"pipeline": "p" * 50_000})
+    with served(app) as url, httpx.Client(base_url=url, trust_env=False) as client, Claim(room) as other:
+        other.add(60_000)
+        plain = client.post("/runs", content=body)
+        packed = client.post("/runs", content=gzip.compress(body), headers={"Content-Encoding": "gzip"})
+        assert room.bytes_under_way == 60_000
+    for answer in (plain, packed):
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert answer.json()["detail"]["code"] == "overloaded"
+
+
+def test_a_slow_body_by_the_doors_is_cut(tmp_path: Any):
+    """It is told to come again and its connection ends."""
+    intake = Intake(PostgresWriter(f"postgresql:///xray?host={tmp_path}"), max_bytes=1 << 20)
+    app = FastAPI()
+    app.include_router(doors.router(intake, reception=Reception(Room(1 << 20), timeout_s=0.2)))
+    head = b"POST /runs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+    with served(app) as url:
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname, parts.port), timeout=30.0) as one:
+            one.sendall(head)
+            answer = one.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 2\r\n" in answer.lower()
 
 
 def test_an_answer_can_name_any_field(client: httpx.Client) -> None:

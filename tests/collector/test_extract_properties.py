@@ -18,7 +18,7 @@ from collector.extract.extraction import Extraction
 from collector.extract.spans import extract_spans
 from collector.extract.vocabulary import OURS
 from store.copies import content_hash
-from store.rows import Row, RunCopy, StepCopy
+from store.rows import Artifact, DecisionChunk, RunCopy, RunHeartbeat, RunWait, StepCopy
 from store.writer import PostgresWriter
 from tests.collector.strategies import log_requests, trace_requests
 
@@ -65,8 +65,8 @@ def assert_storable(value: Any) -> None:
 def assert_whole(extraction: Extraction) -> None:
     """Every row is storable and every kept record is accounted for."""
     batch = extraction.batch(0)
-    of_runs: list[Row] = [*batch.runs, *batch.waits, *batch.heartbeats]
-    rows: list[Row] = [*of_runs, *batch.steps, *batch.decisions, *batch.artifacts]
+    rows: list[RunCopy | RunWait | RunHeartbeat | StepCopy | DecisionChunk | Artifact]
+    rows = [*batch.runs, *batch.waits, *batch.heartbeats, *batch.steps, *batch.decisions, *batch.artifacts]
     for row in rows:
         assert_storable(tuple(row))
         assert row.run_id

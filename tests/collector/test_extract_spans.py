@@ -320,12 +320,21 @@ def test_a_refused_span_of_a_known_run_is_in_the_ledger():
         record(step, span_id=b""),
         record(run, trace_id=b"T"),
         record({"xray.span.kind": "step"}, trace_id=b""),
+        record({"xray.span.kind": "step"}, trace_id=b"x"),
     )
-    assert [refusal.reason for refusal in extraction.refused] == ["bad_id"] * 3
-    assert [loss[:5] for loss in extraction.batch(0).losses] == [
+    assert [refusal.reason for refusal in extraction.refused] == ["bad_id"] * 4
+    *of_runs, of_nobody = extraction.batch(0).losses
+    assert [loss[:5] for loss in of_runs] == [
         ("run-1", "refused", "steps", "s/1/end", 1),
         ("run-1", "refused", "runs", "/end", 1),
     ]
+    assert (of_nobody.run_id, of_nobody.cause, of_nobody.what, of_nobody.lost) == (
+        None,
+        "refused",
+        "steps",
+        2,
+    )
+    assert of_nobody in extraction.batch(0).losses, "the same each time"
 
 
 def test_long_step_ids_stay_apart():

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import date
 
 import psycopg
 import pytest
+from alembic import command
 
 from store import migrate
 from store.database import libpq_url, sqlalchemy_url
 from store.errors import Unavailable
 from store.partitions import Partitions, partition_name, week_of
-from store.records import ArtifactRow, BlobRow, DecisionRow, LossRow, RunRow, SenderLossRow, StepRow
+from store.records import (
+    ArtifactRow,
+    BlobRow,
+    DecisionRow,
+    LossRow,
+    RunRow,
+    SchemaRow,
+    SenderLossRow,
+    StepRow,
+    TraceRow,
+)
+from store.rows import Batch
 from store.schema import DISTRIBUTED_TABLES, PARTITIONED_TABLES, VOLATILE_COLUMNS, metadata
+from store.writer import PostgresWriter
+from tests.fixtures.reading import run_copy, step_copy
+from tests.fixtures.tables import dump_tables
 
 
 def test_migrating_to_head_gives_the_metadata(empty_database_url):
@@ -29,6 +45,23 @@ def test_upgrading_again_changes_nothing(database_url):
         Partitions().ensure(connection, [date(2026, 11, 20)])
     migrate.upgrade(database_url)
     assert migrate.check(database_url) == []
+
+
+def test_rows_outlive_an_upgrade_from_the_first_revision(database_url):
+    """A database of the first revision that is in use keeps its rows, and is then like any other."""
+    trace = b"\xa1" * 16
+    with closing(PostgresWriter(database_url)) as writer:
+        batch = Batch(1, runs=[run_copy("r", trace_id=trace)], steps=[step_copy("r", "s", trace_id=trace)])
+        (result,) = writer.write([batch])
+    assert not result.refused
+    before = dump_tables(database_url)
+    with migrate._connection(database_url) as connection:
+        command.downgrade(migrate._config(connection), "0001")
+    assert migrate.current(database_url) == "0001"
+    migrate.upgrade(database_url)
+    assert migrate.check(database_url) == []
+    assert len(before["steps"]) == 1
+    assert dump_tables(database_url) == before | {"traces": []}
 
 
 def test_comments_are_in_the_catalog(database_url):
@@ -66,6 +99,8 @@ def test_urls_are_taken_in_every_usual_spelling(url):
         ("artifact_blobs", BlobRow),
         ("losses", LossRow),
         ("sender_losses", SenderLossRow),
+        ("schemas", SchemaRow),
+        ("traces", TraceRow),
     ],
 )
 def test_records_have_the_columns_in_their_order(table, row):

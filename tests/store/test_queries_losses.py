@@ -15,7 +15,7 @@ from store.queries.types import LossRecord, Missing, RunRecord, StepRecord
 from store.queries.vocabulary import LOSSES
 from store.reader import Reader
 from store.rows import Artifact, DecisionChunk, Loss
-from tests.fixtures.reading import START, Shelf, chunk, run_copy, step_copy
+from tests.fixtures.reading import START, Clock, Shelf, chunk, run_copy, step_copy
 
 ARTIFACT = Artifact("r", "s", "1", "prompt", "text/plain", 3, b"\x02" * 32, b"abc")
 
@@ -151,7 +151,7 @@ def test_losses_of_a_run_include_what_nobody_explains(shelf: Shelf, reader: Read
     ]
     assert {loss.pipeline for loss in found(reader, run_id="r")} == {"shop"}
     totals = reader.loss_totals(parse(LOSSES, [("run_id", "r")])[0])
-    assert [(total.cause, total.what, total.count, total.entries) for total in totals] == [
+    assert [(total.cause, total.what, total.count, total.entries) for total in totals.items] == [
         ("chunk_missing", "chunks", 2, 1),
         ("shed", "decisions", 2, 1),
     ]
@@ -193,8 +193,8 @@ def test_filters(shelf: Shelf, reader: Reader, sent: dict[str, str], expected: s
     losses = found(reader, **sent)
     assert {loss.run_id for loss in losses} == expected
     totals = reader.loss_totals(parse(LOSSES, list(sent.items()))[0])
-    assert sum(total.count for total in totals) == sum(loss.count for loss in losses)
-    assert sum(total.entries for total in totals) == len(losses)
+    assert sum(total.count for total in totals.items) == sum(loss.count for loss in losses)
+    assert sum(total.entries for total in totals.items) == len(losses)
 
 
 def test_pages(shelf: Shelf, reader: Reader) -> None:
@@ -233,3 +233,15 @@ def test_pages_go_on_whatever_the_names_are(shelf: Shelf, reader: Reader) -> Non
         answer = reader.losses(filters, page)
         seen, cursor = seen + len(answer.items), answer.next_cursor
     assert (seen, cursor) == (3, None)
+
+
+def test_totals_without_a_bound_are_of_the_last_days(shelf: Shelf, reader: Reader, clock: Clock) -> None:
+    """Not of the whole ledger; the answer says since when, and a bound of one's own goes further back."""
+    shelf.put(run_copy("r"), Loss("r", "client_queue", "steps", "x", 4))
+    assert [total.count for total in reader.loss_totals().items] == [4]
+    clock.now = START + timedelta(days=8)
+    totals = reader.loss_totals()
+    assert (list(totals.items), totals.received_after) == ([], START + timedelta(days=1))
+    for asked in (("received_after", "2025-01-01T00:00:00Z"), ("run_id", "r")):
+        totals = reader.loss_totals(parse(LOSSES, [asked])[0])
+        assert ([total.count for total in totals.items], totals.received_after) == ([4], None)

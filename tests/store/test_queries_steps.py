@@ -274,11 +274,13 @@ def test_journey_of_an_item(shelf: Shelf, reader: Reader) -> None:
         ("select", "recorded"),
     ]
     assert [d.verdict for d in journey.steps[3].decisions] == ["not_selected", "selected"]
+    assert [s.probability for s in journey.steps] == [None, None, None, None]
     assert (journey.final_verdict, journey.final_step_id) == ("selected", "select")
     lost = reader.journey("r", "y")
     assert lost is not None
     assert (lost.final_verdict, lost.final_step_id) == ("eliminated", "filter")
     assert lost.steps[1].decisions[0].value_missing
+    assert (lost.steps[3].presence, lost.steps[3].probability) == ("unknown", 0.5)
     assert reader.journey("r", "unheard of") is None
     assert reader.journey("unheard of", "x") is None
 

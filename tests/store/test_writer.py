@@ -181,11 +181,11 @@ def test_steps_of_a_known_run_do_not_look_at_it(writer, tmp_path):
     writer.write([Batch(BASE_NS, steps=[step("run-1", "s0")])])
     asked = requests(writer, Batch(BASE_NS, steps=[step("run-1", "s1")]), tmp_path / "trace")
     assert asked == {
-        "Query": 5,
+        "Query": 4,
         "Parse": 0,
         "Bind": 0,
         "Execute": 0,
-    }  # BEGIN, SAVEPOINT, COPY, RELEASE, COMMIT
+    }  # BEGIN, SAVEPOINT, COPY, COMMIT
 
 
 def test_a_batch_that_comes_again_leaves_its_group_alone(writer, database_url, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -10,6 +12,20 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+
+def _receipt() -> tuple[sa.Column[Any], sa.Column[Any]]:
+    return (
+        sa.Column(
+            "deliveries",
+            sa.Integer(),
+            nullable=False,
+            comment="copies received, the losing and the repeated too",
+        ),
+        sa.Column(
+            "received_at", sa.DateTime(timezone=True), nullable=False, comment="receipt of the first copy"
+        ),
+    )
 
 
 def upgrade() -> None:
@@ -81,15 +97,7 @@ def upgrade() -> None:
         ),
         sa.Column("url", sa.Text(), comment="where the payload lies when it is not in artifact_blobs"),
         sa.Column("name", sa.Text()),
-        sa.Column(
-            "deliveries",
-            sa.Integer(),
-            nullable=False,
-            comment="copies received, the losing and the repeated too",
-        ),
-        sa.Column(
-            "received_at", sa.DateTime(timezone=True), nullable=False, comment="receipt of the first copy"
-        ),
+        *_receipt(),
         sa.PrimaryKeyConstraint("run_key", "artifact_key", "run_day", name="pk_artifacts"),
         comment="References to bulky payloads. Outside ids: hex of run_key and artifact_key, joined.",
         postgresql_partition_by="RANGE (run_day)",
@@ -126,15 +134,7 @@ def upgrade() -> None:
             nullable=False,
             comment="of two readable chunks the smaller hash stays",
         ),
-        sa.Column(
-            "deliveries",
-            sa.Integer(),
-            nullable=False,
-            comment="copies received, the losing and the repeated too",
-        ),
-        sa.Column(
-            "received_at", sa.DateTime(timezone=True), nullable=False, comment="receipt of the first copy"
-        ),
+        *_receipt(),
         sa.PrimaryKeyConstraint(
             "run_key", "step_id", "attempt_key", "chunk_index", "run_day", name="pk_decisions"
         ),
@@ -165,15 +165,7 @@ def upgrade() -> None:
         sa.Column("lost", sa.BigInteger(), nullable=False),
         sa.Column("step_id", sa.Text(), comment="null = the run's own, or a sender's report"),
         sa.Column("attempt_key", sa.Text()),
-        sa.Column(
-            "deliveries",
-            sa.Integer(),
-            nullable=False,
-            comment="copies received, the losing and the repeated too",
-        ),
-        sa.Column(
-            "received_at", sa.DateTime(timezone=True), nullable=False, comment="receipt of the first copy"
-        ),
+        *_receipt(),
         sa.PrimaryKeyConstraint("run_key", "cause", "what", "subject", "run_day", name="pk_losses"),
         comment="Loss ledger: recorded and not stored; what came in by another way is left out on reading.",
         postgresql_partition_by="RANGE (run_day)",
@@ -240,7 +232,9 @@ def upgrade() -> None:
         ),
         sa.Column("span_id", sa.LargeBinary(), comment="8 bytes, of the winning terminal copy"),
         sa.Column(
-            "end_sent_ns", sa.BigInteger(), comment="winning terminal copy: end as sent, ns since 1970"
+            "end_sent_ns",
+            sa.BigInteger(),
+            comment="winning terminal copy: its place, by its end as sent in ns since 1970",
         ),
         sa.Column(
             "content_hash",
@@ -272,15 +266,7 @@ def upgrade() -> None:
             postgresql.JSONB(none_as_null=True),
             comment="identity taken from the steps while no run copy has it",
         ),
-        sa.Column(
-            "deliveries",
-            sa.Integer(),
-            nullable=False,
-            comment="copies received, the losing and the repeated too",
-        ),
-        sa.Column(
-            "received_at", sa.DateTime(timezone=True), nullable=False, comment="receipt of the first copy"
-        ),
+        *_receipt(),
         sa.Column(
             "last_received_at",
             sa.DateTime(timezone=True),
@@ -294,6 +280,26 @@ def upgrade() -> None:
     op.create_index("ix_runs_pipeline_started", "runs", ["pipeline", "started_at", "run_key"])
     op.create_index("ix_runs_started", "runs", ["started_at", "run_key"])
     op.create_table(
+        "schemas",
+        sa.Column("schema_id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column(
+            "sha256",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="32 bytes, of the canonical text; two of one version are a conflict",
+        ),
+        sa.Column(
+            "document",
+            postgresql.JSONB(none_as_null=True),
+            nullable=False,
+            comment="the schema in its canonical form",
+        ),
+        *_receipt(),
+        sa.PrimaryKeyConstraint("schema_id", "version", "sha256", name="pk_schemas"),
+        comment="What the steps of runs promise to record, every version that a sender or REST registered.",
+    )
+    op.create_table(
         "sender_losses",
         sa.Column("report_id", sa.Text(), nullable=False, comment="the sender's id of its report"),
         sa.Column("cause", sa.Text(), nullable=False),
@@ -301,15 +307,7 @@ def upgrade() -> None:
         sa.Column("lost", sa.BigInteger(), nullable=False),
         sa.Column("pipeline", sa.Text(), comment="of the sender's resource"),
         sa.Column("service_name", sa.Text()),
-        sa.Column(
-            "deliveries",
-            sa.Integer(),
-            nullable=False,
-            comment="copies received, the losing and the repeated too",
-        ),
-        sa.Column(
-            "received_at", sa.DateTime(timezone=True), nullable=False, comment="receipt of the first copy"
-        ),
+        *_receipt(),
         sa.PrimaryKeyConstraint("report_id", "cause", "what", name="pk_sender_losses"),
         comment="Losses of which the sender cannot tell the run: its queue overflowed and kept no names.",
     )
@@ -424,7 +422,9 @@ def upgrade() -> None:
             "flags", postgresql.JSONB(none_as_null=True), comment="list of {code, field, sent}; null = none"
         ),
         sa.Column(
-            "end_sent_ns", sa.BigInteger(), comment="winning terminal copy: end as sent, ns since 1970"
+            "end_sent_ns",
+            sa.BigInteger(),
+            comment="winning terminal copy: its place, by its end as sent in ns since 1970",
         ),
         sa.Column(
             "content_hash",
@@ -451,15 +451,7 @@ def upgrade() -> None:
             postgresql.JSONB(none_as_null=True),
             comment="flags that came with the copies; derived ones are added in flags",
         ),
-        sa.Column(
-            "deliveries",
-            sa.Integer(),
-            nullable=False,
-            comment="copies received, the losing and the repeated too",
-        ),
-        sa.Column(
-            "received_at", sa.DateTime(timezone=True), nullable=False, comment="receipt of the first copy"
-        ),
+        *_receipt(),
         sa.PrimaryKeyConstraint("run_key", "step_id", "attempt_key", "run_day", name="pk_steps"),
         comment="One row per execution of a step: the metrics, never shed. Its run's row always exists.",
         postgresql_partition_by="RANGE (run_day)",
@@ -482,6 +474,7 @@ def downgrade() -> None:
     op.drop_table("server_secrets")
     op.drop_index("ix_sender_losses_received", table_name="sender_losses")
     op.drop_table("sender_losses")
+    op.drop_table("schemas")
     op.drop_index("ix_runs_started", table_name="runs")
     op.drop_index("ix_runs_pipeline_started", table_name="runs")
     op.drop_table("runs")

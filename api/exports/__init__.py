@@ -1,0 +1,1 @@
+"""Exports: all rows of a question as a file, rendered while they are read."""

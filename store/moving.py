@@ -1,0 +1,343 @@
+"""
+What a turn of an ``Adopter`` does in its transaction (decision 0020).
+
+It locks some traces, and moves their steps with all that belongs to them by the ordinary landing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+from time import time_ns
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from store import schema
+from store.artifact_limit import UNUSED_BLOBS, trim
+from store.kinds import Artifacts, ArtifactState, Blobs, ChunkState, Decisions, Steps
+from store.landing import Kind, by_column, land
+from store.losses import Losses, LossState
+from store.merge import StepState
+from store.records import ArtifactRow, BlobRow, DecisionRow, LossRow, StepRow, TraceRow
+from store.render import recover_step
+from store.rows import Artifact, DecisionChunk, Loss
+from store.statements import Item, Source
+from store.traces import Traces, TraceState, recover_trace
+from store.wire import Array, array
+
+ADOPTED = "run_id"
+"""In ``steps.filled``: the step did not say whose it is, and lies in a run that took it in."""
+
+_STEPS_PER_TURN = 512
+_CHUNKS_PER_TURN = 256
+"""Some 30 MB, when each holds thousands of candidates."""
+_ARTIFACTS_PER_TURN = 16
+"""A payload may be as large as a request."""
+_LOSSES_PER_TURN = 1_024
+
+
+class _Move(NamedTuple):
+    """The inferred steps of one trace on their way from one run to another."""
+
+    trace: TraceState
+    own: bytes
+    """Key of the trace's own run."""
+    source: bytes
+    target: bytes
+    target_day: date
+
+    @property
+    def adopts(self) -> bool:
+        """To a run that takes them in; else back to the trace's own."""
+        return self.target != self.own
+
+
+class _AdoptedSteps(Steps):
+    """Steps in a run that took them in."""
+
+    def row(self, item: Item[StepState]) -> StepRow:
+        row = super().row(item)
+        return row._replace(filled=[*(row.filled or ()), ADOPTED])
+
+
+def _columns(table: Any) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier("t", column.name) for column in table.columns)
+
+
+_PENDING = sql.SQL(
+    "SELECT {} FROM traces t WHERE t.pending AND t.run_key <> ALL (%s) ORDER BY t.run_key LIMIT %s"
+    " FOR UPDATE SKIP LOCKED"
+).format(_columns(schema.traces))
+
+_DAYS = "SELECT run_key, run_day FROM runs WHERE run_key = ANY (%s)"
+
+_FREE_RUNS = (
+    "SELECT run_key FROM runs WHERE run_key = ANY (%s) ORDER BY run_key FOR NO KEY UPDATE SKIP LOCKED"
+)
+"""Locks them as writers of artifacts do; those lock runs before traces, so it never waits for them."""
+
+_MOVES = sql.SQL(
+    "unnest(%s, %s, %s, %s) WITH ORDINALITY AS k (source, target, own, trace_id, n)"
+    " JOIN runs source ON source.run_key = k.source JOIN {table} t"
+    " ON t.run_key = source.run_key AND t.run_day = source.run_day"
+)
+
+_STEPS = sql.SQL(
+    "SELECT k.n, {columns} FROM {moves}"
+    # In the trace's own run all of them name no run; elsewhere those that were taken in.
+    " WHERE t.trace_id = k.trace_id AND t.inferred AND (k.source = k.own OR {adopted} = ANY (t.filled))"
+    " ORDER BY t.run_key, t.step_id, t.attempt_key LIMIT {limit} FOR UPDATE OF t"
+).format(
+    columns=_columns(schema.steps),
+    moves=_MOVES.format(table=sql.Identifier("steps")),
+    adopted=sql.Literal(ADOPTED),
+    limit=_STEPS_PER_TURN,
+)
+
+
+def _evidence_of(table: Any, limit: int) -> sql.Composed:
+    """What still lies in the source of steps that lie in the target."""
+    return sql.SQL(
+        "SELECT k.n, {columns} FROM {moves} JOIN runs target ON target.run_key = k.target"
+        " JOIN steps s ON s.run_key = target.run_key AND s.run_day = target.run_day"
+        " AND s.step_id = t.step_id AND s.attempt_key = t.attempt_key"
+        " WHERE s.trace_id = k.trace_id AND s.inferred AND (k.target = k.own OR {adopted} = ANY (s.filled))"
+        " LIMIT {limit} FOR UPDATE OF t"
+    ).format(
+        limit=limit,
+        columns=_columns(table),
+        moves=_MOVES.format(table=sql.Identifier(table.name)),
+        adopted=sql.Literal(ADOPTED),
+    )
+
+
+_DECISIONS = _evidence_of(schema.decisions, _CHUNKS_PER_TURN)
+_ARTIFACTS = _evidence_of(schema.artifacts, _ARTIFACTS_PER_TURN)
+_LOSSES = _evidence_of(schema.losses, _LOSSES_PER_TURN)
+
+_BLOBS = sql.SQL(
+    "SELECT k.n, {columns} FROM unnest(%s, %s, %s, %s) AS k (run_key, sha256, run_day, n)"
+    " JOIN artifact_blobs t USING (run_key, sha256, run_day)"
+).format(columns=_columns(schema.artifact_blobs))
+
+
+def take(cursor: psycopg.Cursor[Any], traces: int, but: Collection[bytes]) -> list[TraceRow]:
+    """
+    Lock some of the traces whose steps lie elsewhere than they belong, and return them.
+
+    traces: how many, at most. but: keys of those that are left out.
+    """
+    cursor.execute(_PENDING, [array("uuid", but), traces], binary=True)
+    return [TraceRow(*record) for record in cursor]
+
+
+def move(cursor: psycopg.Cursor[Any], pending: Sequence[TraceRow], max_artifacts: int) -> bool:
+    """
+    Move steps of these traces; return whether there may be more to do at once.
+
+    max_artifacts: of one run.
+    """
+    if not pending:
+        return False
+    moves = _moves(cursor, pending)
+    drained = [_move_steps(cursor, moves), _move_decisions(cursor, moves)]
+    artifacts = [(move, ArtifactRow(*row)) for move, row in _found(cursor, _ARTIFACTS, moves)]
+    free = _free(cursor, artifacts)
+    drained.append(_move_artifacts(cursor, free, max_artifacts) and len(free) == len(artifacts))
+    drained.append(_move_losses(cursor, moves))
+    _settle(cursor, pending, {move.own: move for move in moves}, all(drained))
+    # Who adds to one of the runs just now is done soon.
+    return len(free) == len(artifacts)
+
+
+def _moves(cursor: psycopg.Cursor[Any], pending: Sequence[TraceRow]) -> list[_Move]:
+    """What to do for each trace: back first, when its steps lie with a run that is no longer the only one."""
+    wanted = []
+    for row in pending:
+        trace = recover_trace(row)
+        if trace.placed is not None and trace.placed != trace.home:
+            wanted.append((trace, row.run_key, trace.placed, row.run_key))
+        elif trace.home is not None:
+            wanted.append((trace, row.run_key, row.run_key, trace.home))
+    targets = {target for *_, target in wanted}
+    cursor.execute(_DAYS, [array("uuid", targets)], binary=True)
+    days: dict[bytes, date] = dict(cursor.fetchall())
+    # A run whose time is over takes nothing in.
+    return [_Move(*move, days[move[-1]]) for move in wanted if move[-1] in days]
+
+
+def _arrays(moves: Sequence[_Move]) -> list[Array]:
+    return [
+        array("uuid", [move.source for move in moves]),
+        array("uuid", [move.target for move in moves]),
+        array("uuid", [move.own for move in moves]),
+        array("uuid", [move.trace.trace_id for move in moves]),
+    ]
+
+
+def _found(
+    cursor: psycopg.Cursor[Any], query: sql.Composed, moves: Sequence[_Move]
+) -> list[tuple[_Move, Sequence[Any]]]:
+    """The rows that a statement gives, each with the move that it is part of."""
+    if not moves:
+        return []
+    cursor.execute(query, _arrays(moves), binary=True)
+    return [(moves[number - 1], row) for number, *row in cursor]
+
+
+def _move_steps(cursor: psycopg.Cursor[Any], moves: Sequence[_Move]) -> bool:
+    """Move steps, up to the bound of a turn; return whether none were left that could be moved."""
+    found = [(move, StepRow(*row)) for move, row in _found(cursor, _STEPS, moves)]
+    moved = 0
+    for kind, adopts in ((_AdoptedSteps(), True), (Steps(), False)):
+        pairs = []
+        for move, row in found:
+            if move.adopts is adopts:
+                key = (row.step_id, row.attempt_key)
+                state = recover_step(row, "")
+                copies = [ranked.copy for ranked in (state.terminal, state.start) if ranked is not None]
+                item = Item((move.target, *key, move.target_day), state, [Source(0, copies[0])])
+                pairs.append((item, (row.run_key, *key, row.run_day)))
+        moved += _carry(cursor, kind, pairs)
+    return len(found) < _STEPS_PER_TURN or not moved
+
+
+def _move_decisions(cursor: psycopg.Cursor[Any], moves: Sequence[_Move]) -> bool:
+    """As ``_move_steps``."""
+    found = _found(cursor, _DECISIONS, moves)
+    moved = _carry(cursor, Decisions(), [_chunk(*each) for each in found])
+    return len(found) < _CHUNKS_PER_TURN or not moved
+
+
+def _move_losses(cursor: psycopg.Cursor[Any], moves: Sequence[_Move]) -> bool:
+    """As ``_move_steps``."""
+    found = _found(cursor, _LOSSES, moves)
+    moved = _carry(cursor, Losses(), [_loss(*each) for each in found])
+    return len(found) < _LOSSES_PER_TURN or not moved
+
+
+def _free(
+    cursor: psycopg.Cursor[Any], artifacts: Sequence[tuple[_Move, ArtifactRow]]
+) -> Sequence[tuple[_Move, ArtifactRow]]:
+    """Lock the runs where artifacts go, which are counted; return those whose run nobody else has locked."""
+    if not artifacts:
+        return artifacts
+    cursor.execute(_FREE_RUNS, [array("uuid", {move.target for move, _ in artifacts})], binary=True)
+    locked = {key for (key,) in cursor}
+    return [(move, old) for move, old in artifacts if move.target in locked]
+
+
+def _move_artifacts(
+    cursor: psycopg.Cursor[Any], found: Sequence[tuple[_Move, ArtifactRow]], max_artifacts: int
+) -> bool:
+    """As ``_move_steps``, with their payloads; past the limit of their new run they are losses there."""
+    if not found:
+        return True
+    moved = _carry(cursor, Artifacts(), [_artifact(*each) for each in found])
+    _move_blobs(cursor, found)
+    days = {move.target: move.target_day for move, _ in found}
+    past = trim(cursor, days, days, max_artifacts, time_ns() // 1_000)
+    land(
+        cursor,
+        Losses(),
+        [item._replace(key=(*item.key, days[item.key[0]])) for item in past],
+        again=True,
+    )
+    return len(found) < _ARTIFACTS_PER_TURN or not moved
+
+
+def _carry(
+    cursor: psycopg.Cursor[Any], kind: Kind[Any], pairs: Sequence[tuple[Item[Any], tuple[Any, ...]]]
+) -> int:
+    """Land items, and delete the rows that they were made of, by their keys; return how many."""
+    if not pairs:
+        return 0
+    # Two runs may hold a copy of the same step: they come one after the other.
+    apart: dict[tuple[Any, ...], list[tuple[Item[Any], tuple[Any, ...]]]] = {}
+    for item, key in pairs:
+        apart.setdefault(item.key, []).append((item, key))
+    gone = []
+    for place in range(max(map(len, apart.values()))):
+        now = [same[place] for same in apart.values() if len(same) > place]
+        landed = land(cursor, kind, [item for item, _ in now], again=True)
+        refused = {item.key for item, _ in landed.refused}
+        gone += [Item(key, None, []) for item, key in now if item.key not in refused]
+    if gone:
+        cursor.execute(kind.statements.delete, kind.statements.key_arrays(gone))
+    return len(gone)
+
+
+def _chunk(move: _Move, row: Sequence[Any]) -> tuple[Item[ChunkState], tuple[Any, ...]]:
+    old = DecisionRow(*row)
+    key = (old.step_id, old.attempt_key, old.chunk_index)
+    chunk = DecisionChunk(
+        "", *key, old.chunk_total, old.item_count, old.data, error=old.error, item_filter=old.item_filter
+    )
+    state = ChunkState(old.deliveries, old.received_at, (old.data is None, old.content_hash), chunk)
+    return Item((move.target, *key, move.target_day), state, []), (old.run_key, *key, old.run_day)
+
+
+def _artifact(move: _Move, old: ArtifactRow) -> tuple[Item[ArtifactState], tuple[Any, ...]]:
+    artifact = Artifact(
+        "",
+        old.step_id,
+        old.attempt_key,
+        old.kind,
+        old.content_type,
+        old.size_bytes,
+        old.sha256,
+        url=old.url,
+        name=old.name,
+    )
+    state = ArtifactState(old.deliveries, old.received_at, artifact)
+    new_key = (move.target, old.artifact_key, move.target_day)
+    return Item(new_key, state, []), (old.run_key, old.artifact_key, old.run_day)
+
+
+def _move_blobs(cursor: psycopg.Cursor[Any], artifacts: Sequence[tuple[_Move, ArtifactRow]]) -> None:
+    """Bring the payloads of artifacts that were moved; what is left in their place without one goes."""
+    keys = [
+        array("uuid", [old.run_key for _, old in artifacts]),
+        array("bytea", [old.sha256 for _, old in artifacts]),
+        array("date", [old.run_day for _, old in artifacts]),
+    ]
+    cursor.execute(_BLOBS, [*keys, array("int8", range(len(artifacts)))], binary=True)
+    items = {}
+    for number, *row in cursor.fetchall():
+        move, old = artifacts[number]
+        blob = BlobRow(*row)
+        artifact = Artifact(
+            "", None, None, old.kind, old.content_type, old.size_bytes, old.sha256, data=blob.data
+        )
+        key = (move.target, old.sha256, move.target_day)
+        items[key] = Item(key, ArtifactState(0, blob.received_at, artifact), [])
+    land(cursor, Blobs(), list(items.values()), again=True)
+    cursor.execute(UNUSED_BLOBS, keys)
+
+
+def _loss(move: _Move, row: Sequence[Any]) -> tuple[Item[LossState], tuple[Any, ...]]:
+    old = LossRow(*row)
+    key = (old.cause, old.what, old.subject)
+    state = LossState(old.deliveries, old.received_at, Loss("", *key, old.lost, old.step_id, old.attempt_key))
+    return Item((move.target, *key, move.target_day), state, []), (old.run_key, *key, old.run_day)
+
+
+def _settle(
+    cursor: psycopg.Cursor[Any], pending: Sequence[TraceRow], moves: Mapping[bytes, _Move], drained: bool
+) -> None:
+    """Note where the steps of each trace are put now, and whether that was all."""
+    rows = []
+    for row in pending:
+        move = moves.get(row.run_key)
+        if move is None:
+            rows.append(row._replace(pending=False))
+        elif move.adopts:
+            rows.append(row._replace(placed=move.target, pending=not drained))
+        else:
+            placed = None if drained else row.placed
+            rows.append(row._replace(placed=placed, pending=not drained or move.trace.home is not None))
+    traces = Traces.statements
+    cursor.execute(traces.delete, traces.key_arrays([Item((row.run_key,), None, []) for row in rows]))
+    traces.copy.send(cursor, by_column(rows))
