@@ -1,12 +1,20 @@
 """
 What does recording cost the pipeline, and how much goes over the wire?
 
-A filter step of 5,000 candidates of which 30 pass, against the bare loop; a step without
-decisions, against a bare OpenTelemetry span. Cases take turns, so that a busy moment of
-the machine hits all of them; medians over the rounds, processor time of the calling thread
-(encoding included, sending not: that is the background thread's).
-
     python -m benchmarks.client_overhead [--rounds 40] [--json]
+
+Everything in one run with the default settings (masking on), so that ratios hold on a slow or
+busy machine. Cases take turns; medians over the rounds, processor time of the calling thread:
+judging, statistics and encoding are in it, sending is not. The processor time of the
+background thread is measured apart.
+
+- *Bare decision loop*: 5,000 candidates, objects with an id and a price. For each its id,
+  reason, value and threshold are determined and those that pass are kept; nothing is
+  recorded. The other decision cases do the same, and record it.
+- *Bare span*: ``start_as_current_span`` of OpenTelemetry with nothing set, a batch processor
+  behind it and an exporter that does nothing.
+- *Pauses*: the longest gaps that the main thread saw, and how many were above 4 ms, while
+  the background thread sent 200 full steps; and in an equally long time when nothing was sent.
 """
 
 from __future__ import annotations
@@ -15,6 +23,7 @@ import argparse
 import contextlib
 import gc
 import json
+import os
 import platform
 import random
 import statistics
@@ -23,14 +32,19 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 import xray_otel as xray
+from xray_otel.settings import Capture
 
 CANDIDATES = 5_000
 PASSING = 30
+MANY_CANDIDATES = 100_000
+MAX_PRICE = 50.0
 STEPS = 50
 """Steps or spans per measurement of the cases without decisions."""
 
@@ -78,91 +92,178 @@ class Discard(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-randomness = random.Random(7)
-ITEMS = [f"B{randomness.getrandbits(48):011X}" for _ in range(CANDIDATES)]
-PRICES = [randomness.uniform(51, 500) for _ in range(CANDIDATES)]
-for at in randomness.sample(range(CANDIDATES), PASSING):
-    PRICES[at] = 20.0
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A candidate."""
+
+    id: str
+    price: float
 
 
-def bare_loop() -> None:
+def products(count: int) -> list[Product]:
+    """Of which ``PASSING`` are cheap enough; the same each time."""
+    random_ = random.Random(7)
+    found = [Product(f"B{random_.getrandbits(48):011X}", random_.uniform(51, 500)) for _ in range(count)]
+    for at in random_.sample(range(count), PASSING):
+        found[at] = Product(found[at].id, random_.uniform(1, 50))
+    return found
+
+
+PRODUCTS = products(CANDIDATES)
+ITEMS = [product.id for product in PRODUCTS]
+PRICES = [product.price for product in PRODUCTS]
+MANY = products(MANY_CANDIDATES)
+
+
+def bare_loop(found: list[Product] = PRODUCTS) -> list[Product]:
+    """The decisions, with nothing recorded."""
     kept = []
-    for item, price in zip(ITEMS, PRICES, strict=True):
-        if price <= 50.0:
-            kept.append(item)
+    for product in found:
+        item_id, reason, value, threshold = product.id, None, product.price, MAX_PRICE  # noqa: F841
+        if value > threshold:
+            reason = "price_too_high"  # noqa: F841 - what a pipeline knows when it decides
+        else:
+            kept.append(product)
+    return kept
 
 
-def per_candidate(capture: xray.settings.Capture) -> Callable[[], None]:
-    def case() -> None:
+def per_candidate(capture: Capture, found: list[Product] = PRODUCTS) -> Callable[[], object]:
+    """A call for each decision."""
+
+    def case() -> list[Product]:
+        kept = []
         with xray.step("price", type="filter", capture=capture) as step:
-            for item, price in zip(ITEMS, PRICES, strict=True):
-                if price <= 50.0:
-                    step.accept(item, value=price, threshold=50.0)
+            for product in found:
+                price = product.price
+                if price > MAX_PRICE:
+                    step.reject(product.id, "price_too_high", value=price, threshold=MAX_PRICE)
                 else:
-                    step.reject(item, "price_too_high", value=price, threshold=50.0)
+                    step.accept(product.id, value=price, threshold=MAX_PRICE)
+                    kept.append(product)
+        return kept
 
     return case
 
 
-def bulk(capture: xray.settings.Capture) -> Callable[[], None]:
+def bulk(capture: Capture) -> Callable[[], object]:
+    """One call for a pipeline that has columns anyway, and compares them by the column."""
+
     def case() -> None:
-        passed = [price <= 50.0 for price in PRICES]
+        passed = [price <= MAX_PRICE for price in PRICES]
         with xray.step("price", type="filter", capture=capture) as step:
-            step.record(
-                ITEMS,
-                ["K" if yes else "E" for yes in passed],
-                [None if yes else "price_too_high" for yes in passed],
-                values=PRICES,
-                thresholds=50.0,
-            )
+            step.record(ITEMS, passed, "price_too_high", values=PRICES, thresholds=MAX_PRICE)
 
     return case
 
 
 def helper() -> None:
+    """The pipeline's own predicate, recorded by ``step.filter``."""
     with xray.step("price", type="filter", capture="full") as step:
-        step.filter(ITEMS, PRICE_OF_ITEM, reason="price_too_high")
+        step.filter(PRODUCTS, lambda product: product.price <= MAX_PRICE, reason="price_too_high")
 
 
-_PRICE_BY_ITEM = dict(zip(ITEMS, PRICES, strict=True))
+def span_events(provider: TracerProvider) -> Callable[[], object]:
+    """The same decisions as events of a span, which is what OpenTelemetry offers."""
+    tracer = provider.get_tracer("bare")
+
+    def case() -> None:
+        with tracer.start_as_current_span("price") as span:
+            for product in PRODUCTS:
+                verdict = "kept" if product.price <= MAX_PRICE else "eliminated"
+                reason = "" if product.price <= MAX_PRICE else "price_too_high"
+                span.add_event(
+                    "decision",
+                    {
+                        "item": product.id,
+                        "verdict": verdict,
+                        "reason": reason,
+                        "value": product.price,
+                        "threshold": MAX_PRICE,
+                    },
+                )
+
+    return case
 
 
-def PRICE_OF_ITEM(item: str) -> bool:  # noqa: N802 - a constant that is called
-    return _PRICE_BY_ITEM[item] <= 50.0
-
-
-def plain_steps() -> None:
+def steps_of_15() -> None:
+    """Steps without decisions, 15 attributes on the wire."""
     for _ in range(STEPS):
-        with xray.step("price", type="filter", why="band") as step:
+        with xray.step("price", type="filter", why="band", top_k=PASSING) as step:
             step.counts(in_=CANDIDATES, out=PASSING)
+            step.metric("mean_price", 24.5)
+            step.metric("attempts", 3)
+            step.model("rules-v3")
 
 
-def bare_spans(provider: TracerProvider, attributes: int) -> Callable[[], None]:
+def bare_spans(provider: TracerProvider, attributes: int) -> Callable[[], object]:
+    """Spans of OpenTelemetry with so many attributes, set at once."""
     tracer = provider.get_tracer("bare")
     values = {f"attribute.{number}": number for number in range(attributes)}
 
     def case() -> None:
         for _ in range(STEPS):
             with tracer.start_as_current_span("price") as span:
-                span.set_attributes(values)
+                if values:
+                    span.set_attributes(values)
 
     return case
 
 
-def measure(cases: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of processor time per case."""
-    times: dict[str, list[float]] = {name: [] for name in cases}
+class Found(NamedTuple):
+    """Medians of one case, in ms of processor time."""
+
+    caller_ms: float
+    sender_ms: float
+    """Of the background thread, until all was delivered."""
+
+
+def measure(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str, Found]:
+    """All cases, in turns."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
+    gc.collect()
+    gc.freeze()  # a collection between the cases shall not empty the processor's caches
     for _ in range(rounds):
         for name, case in cases.items():
             gc.collect()
-            started = time.thread_time()
+            process_s, started_s = time.process_time(), time.thread_time()
             case()
-            times[name].append((time.thread_time() - started) * 1000)
+            caller_s = time.thread_time() - started_s
             xray.flush(10)
-    return {name: statistics.median(found) for name, found in times.items()}
+            others_s = (time.process_time() - process_s) - (time.thread_time() - started_s)
+            times[name].append((caller_s * 1000, max(0.0, others_s) * 1000))
+    return {name: Found(*map(statistics.median, zip(*found, strict=True))) for name, found in times.items()}
 
 
-def wire_bytes(url: str, case: Callable[[], None]) -> int:
+class Pauses(NamedTuple):
+    """Gaps in what the main thread could do."""
+
+    seconds: float
+    longest_ms: float
+    above_4_ms: int
+
+
+def pauses(work: Callable[[], object] | None, seconds: float) -> Pauses:
+    """Look at the clock without pause for so long, after ``work`` has given the sender something to do."""
+    if work is not None:
+        work()
+    last = started = time.perf_counter()
+    gaps = []
+    while (now := time.perf_counter()) - started < seconds:
+        if now - last > 0.001:
+            gaps.append((now - last) * 1000)
+        last = now
+    return Pauses(seconds, max(gaps, default=0.0), sum(gap > 4 for gap in gaps))
+
+
+def send_much() -> None:
+    """200 full steps of 5,000 decisions, and 2,000 steps without."""
+    for _ in range(200):
+        bulk("full")()
+    for _ in range(2_000 // STEPS):
+        steps_of_15()
+
+
+def wire_bytes(url: str, case: Callable[[], object]) -> int:
     """Compressed bytes that one call of the case sends."""
     with urllib.request.urlopen(url) as answer:
         answer.read()
@@ -173,48 +274,75 @@ def wire_bytes(url: str, case: Callable[[], None]) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.client_overhead")
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--json", action="store_true", help="print machine-readable output")
-    options = parser.parse_args()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(Discard()))
-    with sink() as url:
-        xray.configure(endpoint=url, capture="full", flush_interval_ms=60_000, buffer_bytes=2**28)
-        cases = {
-            "bare loop": bare_loop,
-            "per candidate, full": per_candidate("full"),
-            "per candidate, sampled": per_candidate("sampled"),
-            "per candidate, metrics_only": per_candidate("metrics_only"),
-            "bulk, full": bulk("full"),
-            "bulk, metrics_only": bulk("metrics_only"),
-            "step.filter, full": helper,
-            "bare OTel span": bare_spans(provider, 0),
-            "OTel span, 15 attributes": bare_spans(provider, 15),
-            "step without decisions": plain_steps,
-        }
-        with xray.run("benchmark"):
-            found = measure(cases, options.rounds)
-            wire = {name: wire_bytes(url, cases[name]) for name in list(cases)[1:7]}
-        xray.configure(disabled=True)
-        found["disabled step"] = measure({"": plain_steps}, options.rounds)[""]
-    report(found, wire, as_json=options.json)
-
-
-def report(found: dict[str, float], wire: dict[str, int], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"ms": found, "wire_bytes": wire}))
-        return
-    print(
-        f"Python {platform.python_version()}, {platform.machine()}, {CANDIDATES} candidates, {PASSING} pass"
+    """Read the options and measure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    print(f"{'case':30} {'ms':>8} {'x bare loop':>12} {'bytes sent':>11}")
-    for name in list(found)[:7]:
-        ratio = found[name] / found["bare loop"]
-        print(f"{name:30} {found[name]:8.2f} {ratio:12.1f} {wire.get(name, 0):11,}")
-    print(f"{'case':30} {'us':>8} {'x bare span':>12}")
-    for name in list(found)[7:]:
-        print(f"{name:30} {found[name] * 1000 / STEPS:8.1f} {found[name] / found['bare OTel span']:12.2f}")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, no table")
+    options = parser.parse_args()
+    provider = TracerProvider(
+        shutdown_on_exit=False, span_limits=SpanLimits(max_events=CANDIDATES, max_event_attributes=8)
+    )
+    provider.add_span_processor(BatchSpanProcessor(Discard()))
+    decisions: dict[str, Callable[[], object]] = {
+        "bare decision loop": bare_loop,
+        "accept/reject, full": per_candidate("full"),
+        "accept/reject, sampled": per_candidate("sampled"),
+        "accept/reject, metrics_only": per_candidate("metrics_only"),
+        "record, full": bulk("full"),
+        "record, metrics_only": bulk("metrics_only"),
+        "step.filter, full": helper,
+        "span.add_event (not encoded)": span_events(provider),
+    }
+    many: dict[str, Callable[[], object]] = {
+        "bare decision loop": lambda: bare_loop(MANY),
+        "accept/reject, sampled": per_candidate("sampled", MANY),
+        "accept/reject, full": per_candidate("full", MANY),
+    }
+    spans: dict[str, Callable[[], object]] = {
+        "bare OTel span": bare_spans(provider, 0),
+        "OTel span, 15 attributes": bare_spans(provider, 15),
+        "step, 15 attributes": steps_of_15,
+    }
+    with sink() as url:
+        xray.configure(endpoint=url, flush_interval_ms=60_000, buffer_bytes=2**28, offline="drop")
+        with xray.run("benchmark"):
+            found = {
+                f"{CANDIDATES:,} decisions": measure(decisions, options.rounds),
+                f"{MANY_CANDIDATES:,} decisions": measure(many, max(3, options.rounds // 4)),
+                f"{STEPS} spans": measure(spans, options.rounds),
+            }
+            wire = {name: wire_bytes(url, decisions[name]) for name in list(decisions)[1:-1]}
+        xray.configure(endpoint=url, offline="drop")
+        with xray.run("benchmark"):
+            seen = {"nothing is sent": pauses(None, 4.0), "while it is sent": pauses(send_much, 4.0)}
+            xray.flush(30)
+        xray.configure(disabled=True)
+        found[f"{STEPS} spans"] |= measure({"step, disabled": steps_of_15}, options.rounds)
+    if options.json:
+        cases = {
+            title: {name: one._asdict() for name, one in group.items()} for title, group in found.items()
+        }
+        gaps = {name: one._asdict() for name, one in seen.items()}
+        print(json.dumps({"cases": cases, "wire_bytes": wire, "pauses": gaps}, indent=2))
+    else:
+        report(found, wire, seen)
+
+
+def report(found: dict[str, dict[str, Found]], wire: dict[str, int], seen: dict[str, Pauses]) -> None:
+    """Print the tables; a ratio is to the first line of its table."""
+    load = os.getloadavg()[0]
+    print(f"Python {platform.python_version()}, {platform.machine()}, load {load:.1f}; {PASSING} pass")
+    for title, group in found.items():
+        print(f"\n{title:32} {'ms':>8} {'ratio':>7} {'sender ms':>10} {'bytes sent':>11}")
+        base = next(iter(group.values())).caller_ms
+        for name, one in group.items():
+            sent = f"{wire[name]:11,}" if name in wire and title.startswith(f"{CANDIDATES:,}") else ""
+            print(f"{name:32} {one.caller_ms:8.3f} {one.caller_ms / base:7.2f} {one.sender_ms:10.2f} {sent}")
+    print()
+    for name, pause in seen.items():
+        print(f"pauses, {name}: longest {pause.longest_ms:.1f} ms, {pause.above_4_ms} above 4 ms")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,14 @@ class Servers(NamedTuple):
     otlp_http: str
 
 
+class Whole(NamedTuple):
+    """A server with collector and API that runs."""
+
+    pid: int
+    otlp_http: str
+    api: str
+
+
 class Collector(NamedTuple):
     """A collector that runs."""
 
@@ -61,11 +69,24 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 @contextmanager
 def collector(database: str, **settings: str) -> Iterator[Collector]:
     """A collector process on free ports, which ends with the block; settings: its environment variables."""
+    with _process("collector", database, settings) as (pid, said):
+        yield Collector(pid, said["otlp_grpc"], said["otlp_http"])
+
+
+@contextmanager
+def whole(database: str, **settings: str) -> Iterator[Whole]:
+    """A process with collector and API on free ports, which ends with the block; settings: as above."""
+    with _process("up", database, settings) as (pid, said):
+        yield Whole(pid, said["otlp_http"], said["api"])
+
+
+@contextmanager
+def _process(part: str, database: str, settings: dict[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """A server process with its id and addresses."""
     with tempfile.TemporaryFile("w+") as log:
-        process = _start(database, settings, log)
+        process = _start(part, database, settings, log)
         try:
-            said = _addresses(process, log)
-            yield Collector(process.pid, said["otlp_grpc"], said["otlp_http"])
+            yield process.pid, _addresses(process, log)
         finally:
             process.terminate()
             try:
@@ -77,10 +98,10 @@ def collector(database: str, **settings: str) -> Iterator[Collector]:
                 process.stdout.close()
 
 
-def _start(database: str, settings: dict[str, str], log: IO[str]) -> subprocess.Popen[str]:
-    ports = {"XRAY_GRPC_PORT": "0", "XRAY_HTTP_PORT": "0"}
+def _start(part: str, database: str, settings: dict[str, str], log: IO[str]) -> subprocess.Popen[str]:
+    ports = {"XRAY_GRPC_PORT": "0", "XRAY_HTTP_PORT": "0", "XRAY_API_PORT": "0"}
     return subprocess.Popen(
-        [sys.executable, "-m", "cli", "collector", "--json", "--with-parent"],
+        [sys.executable, "-m", "cli", part, "--json", "--with-parent"],
         cwd=ROOT,
         env={**clean_environment(), **ports, **settings, "XRAY_DATABASE_URL": database},
         stdin=subprocess.DEVNULL,
@@ -97,6 +118,6 @@ def _addresses(process: subprocess.Popen[str], log: IO[str]) -> dict[str, str]:
     line = process.stdout.readline() if ready else ""
     if not line:
         log.seek(0)
-        raise SystemExit(f"the collector did not start; it said:\n{log.read()}")
+        raise SystemExit(f"the server did not start; it said:\n{log.read()}")
     found: dict[str, str] = json.loads(line)
     return found

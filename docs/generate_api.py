@@ -25,13 +25,17 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 | What happened in one? | `GET /runs/{run_id}` with up to 1,000 steps in order, `GET /runs/{run_id}/steps` |
 | Why did it decide so? | `GET /runs/{run_id}/explain`, in words with `?format=text` |
 | Who was dropped, and why? | `GET /runs/{run_id}/steps/{step_id}/decisions?verdict=eliminated` |
+| How many, how much, on average? | `GET /runs/{run_id}/steps/{step_id}/estimates?verdict=eliminated` |
 | What became of one item? | `GET /runs/{run_id}/items/{item_id}` |
 | Who judged an item, in any run? | `GET /items/{item_id}?verdict=eliminated` |
 | In which steps, of any pipeline, …? | `GET /steps?step_type=filter&drop_ratio_gt=0.9` |
 | In which runs did one step …? | `GET /runs?step.step_type=filter&step.drop_ratio_gt=0.9` |
 | How much, how often, how long? | `GET /metrics/steps?group_by=pipeline,name&bucket=1h` |
 | For which reasons? | `GET /metrics/reasons?group_by=name&step_type=filter` |
+| Which of them, in any combination? | `GET /steps?q=step_type in ("filter", "rank") and not drop_ratio < 0.9` |
+| All of it, as a file | `GET /export/steps?format=csv`, also `runs` and `decisions`, `ndjson` and `parquet` |
 | The payload itself | `GET /artifacts/{artifact_id}` |
+| What may the steps of a run record? | `GET /schemas`, versions of one: `GET /schemas/{schema_id}` |
 | What was recorded and is not stored? | `GET /losses?run_id=…`, sums: `GET /losses/totals` |
 
 ## Habits
@@ -40,12 +44,24 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
   (50 when absent). Give `next_cursor` back as `cursor`, with the same filters, for the next page.
 - Filters combine with AND. A name that is not known, a word outside its vocabulary or a number that is none
   answers 422 and names the parameter; nothing is ignored in silence.
-- Every failure is `{"error": {"code", "message", "parameter", "request_id"}}`.
+- On runs, steps, metrics and exports `q` takes an expression beside the filters: [the filter language](filters.md).
+- Every failure is `{"error": {"code", "message", "parameter", "request_id"}}`; of `q` also `column`.
 - Times are RFC 3339 in UTC. Ids are opaque.
 - What an answer does not hold, it says: `completeness` tells exact from sampled, partial and still running.
   Its `missing` counts by cause what was recorded and is not there, each with a `text` to show. A cause says
   who lost it: `client_queue`, `client_policy` the sender; `shed`, `over_limit`, `refused`, `truncated` the
   server; `chunk_missing` nobody who says so; `unreadable` is stored and cannot be unpacked.
+
+## Schemas
+
+The client registers the schema of its runs by itself; other programs put it here. A version that is there with
+the same content answers 200, with another one 409. A type is one of `string`, `number`, `integer`, `boolean`,
+`array`, `object` and `any`, with `!` when the key is required. What breaks it is flagged `schema_violation`.
+
+```sh
+curl -s -X PUT localhost:8000/api/v1/schemas/shop/versions/3 -H 'content-type: application/json' \\
+  -d '{"steps": {"price": {"type": "filter", "reasoning": {"max_price": "number!"}}}}'
+```
 
 ## The JSON way in
 

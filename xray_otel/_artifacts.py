@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from xray_otel import semconv
+from xray_otel import _mask, semconv
 from xray_otel._encode import NAME_BYTES, clean, json_text, text_of
 
 _JSON_BYTES = 256 * 1024
@@ -23,13 +23,15 @@ def artifact_attributes(
     The event's attributes without identity, and whether the payload is in them.
 
     data: text, bytes, or anything else, which is sent as JSON. A payload of more than
-    ``max_bytes`` stays behind: only its size and hash are sent.
+    ``max_bytes`` stays behind: only its size and hash are sent, both of the masked payload.
     """
     payload: str | bytes
-    if isinstance(data, str):
-        payload, default = clean(data), "text/plain; charset=utf-8"
+    if any(_mask.current.hides(text_of(word, NAME_BYTES)) for word in (kind, name) if word is not None):
+        payload, default = _mask.MASKED, "text/plain; charset=utf-8"
+    elif isinstance(data, str):
+        payload, default = clean(_mask.current.text(str.__str__(data))), "text/plain; charset=utf-8"
     elif isinstance(data, bytes | bytearray | memoryview):
-        payload, default = bytes(data), "application/octet-stream"
+        payload, default = _mask.current.payload(bytes(data)), "application/octet-stream"
     else:
         payload, default = json_text(data, min(max_bytes, _JSON_BYTES)), "application/json"
     raw = payload.encode("utf-8") if isinstance(payload, str) else payload

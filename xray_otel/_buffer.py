@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
+
+from xray_otel import semconv
+from xray_otel._ledger import Ledger
 
 
 class Priority(IntEnum):
@@ -54,6 +57,10 @@ class Cause:
 
     BUFFER_FULL = "buffer_full"
     """The byte budget was full and this was the least important."""
+    SPOOL_FULL = "spool_full"
+    """The server was away, the spool was full and this was the least important."""
+    EXPIRED = "expired"
+    """It waited for the server longer, or was tried oftener, than is of use."""
     TOO_LARGE = "too_large"
     """It alone exceeds what one request or artifact may hold."""
     REFUSED = "refused"
@@ -68,6 +75,58 @@ class Cause:
     """The client had been shut down, or its time to deliver at exit was over."""
 
 
+_WORDS: Mapping[str, str | None] = {
+    Cause.BUFFER_FULL: "client_queue",
+    Cause.SPOOL_FULL: "client_queue",
+    Cause.EXPIRED: "client_queue",
+    Cause.SHUTDOWN: "client_queue",
+    Cause.TOO_LARGE: "client_policy",
+    Cause.ENCODING: "client_policy",
+    Cause.OFFLINE: "client_policy",
+    Cause.REFUSED: "client_policy",
+    Cause.REJECTED: None,  # the server keeps its own account of what it rejects
+}
+"""The convention's word for a cause, for the report to the server."""
+_THINGS = {
+    Priority.RUN: "runs",
+    Priority.STEP: "steps",
+    Priority.DECISIONS: "decisions",
+    Priority.ARTIFACT: "artifacts",
+}
+
+
+class Part(NamedTuple):
+    """What some records mean to one run, should they get lost."""
+
+    run_id: str
+    """Empty when it is not known."""
+    priority: Priority
+    records: int
+    amount: int
+    """Candidates in the case of decisions, else records."""
+
+
+def parts_of(items: Iterable[Item]) -> list[Part]:
+    """The records by run and class. A report of losses is no record: nothing of a run is lost with it."""
+    found: dict[tuple[str, Priority], tuple[int, int]] = {}
+    for item in items:
+        if report_of(item) is not None:
+            continue
+        attributes = item.content.attributes or {}
+        run_id = attributes.get(semconv.RUN_ID)
+        amount = attributes.get(semconv.CHUNK_COUNT, 1) if item.priority is Priority.DECISIONS else 1
+        key = (run_id if isinstance(run_id, str) else "", item.priority)
+        records, amounts = found.get(key, (0, 0))
+        found[key] = records + 1, amounts + (amount if isinstance(amount, int) else 1)
+    return [Part(run_id, priority, *counts) for (run_id, priority), counts in found.items()]
+
+
+def report_of(item: Item) -> Mapping[str, object] | None:
+    """The report of losses that the item is, or None."""
+    content = item.content
+    return content.attributes if isinstance(content, Event) and content.name == semconv.EVENT_LOSSES else None
+
+
 class Buffer:
     """The queues. Safe to use from any thread; ``offer`` never blocks on the network."""
 
@@ -79,20 +138,24 @@ class Buffer:
         because a finalizer or signal handler may record while its own thread holds it.
         """
         self._queues: dict[Priority, deque[Item]] = {priority: deque() for priority in Priority}
+        self._in_hand: dict[int, Item] = {}
         self._size_bytes = 0
         self._generation = 0
         self._open: Counter[int] = Counter()
+        self._stored = 0
         self._losses: Counter[tuple[str, str]] = Counter()
+        self.ledger = Ledger()
+        """What the server has to be told of the losses."""
         self.lost = 0
         """Records lost so far, for whatever cause."""
 
     def offer(self, priority: Priority, size_bytes: int, content: ReadableSpan | Event) -> bool:
         """Takes it in, or counts it as lost and returns False. Call with ``changed`` held."""
         item = Item(priority, size_bytes, content, self._generation)
-        self._open[item.generation] += 1
         if not self._make_room(item):
-            self.settle((item,), Cause.BUFFER_FULL)
+            self._lose_item(item, Cause.BUFFER_FULL)
             return False
+        self._open[item.generation] += 1
         self._queues[priority].append(item)
         self._size_bytes += size_bytes
         return True
@@ -102,16 +165,20 @@ class Buffer:
             lowest = next((p for p in reversed(Priority) if self._queues[p]), None)
             if lowest is None or lowest <= item.priority:
                 return False
-            victim = self._queues[lowest].pop()
-            self._size_bytes -= victim.size_bytes
-            self.settle((victim,), Cause.BUFFER_FULL)
+            self._shed(lowest)
         return True
+
+    def _shed(self, priority: Priority) -> None:
+        victim = self._queues[priority].pop()
+        self._size_bytes -= victim.size_bytes
+        self._close(victim.generation)
+        self._lose_item(victim, Cause.BUFFER_FULL)
 
     def take(self, priorities: Sequence[Priority], max_bytes: int) -> list[Item]:
         """
         The oldest items of these classes, at least one and at most ``max_bytes`` of them.
 
-        Taken items stay open until ``settle`` or ``put_back``. Call with ``changed`` held.
+        Taken items stay in hand until ``settle``, ``store`` or ``put_back``. Call with ``changed`` held.
         """
         taken: list[Item] = []
         size_bytes = 0
@@ -122,34 +189,81 @@ class Buffer:
                 taken.append(item)
                 size_bytes += item.size_bytes
         self._size_bytes -= size_bytes
+        self._in_hand.update((id(item), item) for item in taken)
         return taken
 
+    def take_all(self) -> list[Item]:
+        """
+        All that waits or is in hand, the most important first; whoever has it in hand has it no more.
+
+        Call with ``changed`` held.
+        """
+        items = list(self._in_hand.values())
+        items += [item for queue in self._queues.values() for item in queue]
+        for queue in self._queues.values():
+            queue.clear()
+        self._size_bytes = 0
+        self._in_hand = {id(item): item for item in items}
+        return sorted(items, key=lambda item: item.priority)
+
     def put_back(self, items: Sequence[Item]) -> None:
-        """Returns items whose delivery failed to the front; sheds down to the budget again."""
+        """Returns items in hand to the front; sheds down to the budget again."""
         with self.changed:
-            for item in reversed(items):
+            for item in reversed(self._release(items)):
                 self._queues[item.priority].appendleft(item)
                 self._size_bytes += item.size_bytes
             for priority in reversed(Priority):
-                queue = self._queues[priority]
-                while queue and self._size_bytes > self._budget_bytes:
-                    victim = queue.pop()
-                    self._size_bytes -= victim.size_bytes
-                    self.settle((victim,), Cause.BUFFER_FULL)
+                while self._queues[priority] and self._size_bytes > self._budget_bytes:
+                    self._shed(priority)
 
     def settle(self, items: Sequence[Item], cause: str | None = None) -> None:
-        """Closes items: delivered, or lost by ``cause``. Call with ``changed`` held."""
-        for item in items:
-            self._open[item.generation] -= 1
-            if not self._open[item.generation]:
-                del self._open[item.generation]
-            if cause is not None:
-                self.lose(item.priority, cause)
+        """Closes items in hand: delivered, or lost by ``cause``. Call with ``changed`` held."""
+        released = self._release(items)
+        for generation, count in Counter([item.generation for item in released]).items():
+            self._close(generation, count)
+        if cause is not None:
+            for item in released:
+                self._lose_item(item, cause)
 
-    def lose(self, priority: Priority, cause: str, count: int = 1) -> None:
-        """Counts what was lost before it got here. Call with ``changed`` held."""
-        self._losses[priority.name.lower(), cause] += count
-        self.lost += count
+    def store(self, items: Sequence[Item]) -> Counter[int]:
+        """
+        Marks items in hand as kept on disk: still open, but not here. Call with ``changed`` held.
+
+        Returns what ``settle_stored`` needs once they have left the disk.
+        """
+        generations = Counter(item.generation for item in self._release(items))
+        self._stored += generations.total()
+        return generations
+
+    def settle_stored(self, generations: Mapping[int, int]) -> None:
+        """Closes what was stored. Call with ``changed`` held."""
+        for generation, count in generations.items():
+            self._stored -= count
+            self._close(generation, count)
+
+    def _release(self, items: Sequence[Item]) -> list[Item]:
+        """Those that are in hand still; a shutdown may have taken them over."""
+        return [item for item in items if self._in_hand.pop(id(item), None) is not None]
+
+    def _close(self, generation: int, count: int = 1) -> None:
+        self._open[generation] -= count
+        if self._open[generation] <= 0:
+            del self._open[generation]
+
+    def _lose_item(self, item: Item, cause: str) -> None:
+        report = report_of(item)
+        if report is not None and cause not in (Cause.REFUSED, Cause.ENCODING):
+            self.ledger.give_back(report)
+        self.lose(parts_of((item,)), cause)
+
+    def lose(self, parts: Iterable[Part], cause: str) -> None:
+        """Counts what was lost before it got here or after it had left. Call with ``changed`` held."""
+        word = _WORDS[cause]
+        for part in parts:
+            self._losses[part.priority.name.lower(), cause] += part.records
+            self.lost += part.records
+            if word is not None:
+                self.ledger.add(part.run_id, word, _THINGS[part.priority], part.amount)
 
     def next_generation(self) -> int:
         """Marks this moment; see ``is_settled``. Call with ``changed`` held."""
@@ -160,15 +274,6 @@ class Buffer:
         """Whether all that came up to that moment is delivered or lost. Call with ``changed`` held."""
         return all(open_generation > generation for open_generation in self._open)
 
-    def clear(self, cause: str) -> int:
-        """Gives up all that waits and returns its number. Call with ``changed`` held."""
-        waiting = [item for queue in self._queues.values() for item in queue]
-        for queue in self._queues.values():
-            queue.clear()
-        self._size_bytes = 0
-        self.settle(waiting, cause)
-        return len(waiting)
-
     @property
     def size_bytes(self) -> int:
         return self._size_bytes
@@ -177,13 +282,15 @@ class Buffer:
     def is_empty(self) -> bool:
         return not any(self._queues.values())
 
-    def has(self, priority: Priority) -> bool:
-        return bool(self._queues[priority])
-
     @property
     def open_count(self) -> int:
-        """Items that wait or are being sent."""
+        """Items that wait here or on disk, or are being sent."""
         return sum(self._open.values())
+
+    @property
+    def stored_count(self) -> int:
+        """Those of them that are on disk."""
+        return self._stored
 
     @property
     def losses(self) -> dict[tuple[str, str], int]:

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
-from typing import NamedTuple
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.trace import TracerProvider
 
 from xray_otel._buffer import Event, Priority
 from xray_otel._guard import Guard
-from xray_otel._ids import random_bits
-from xray_otel._otlp import SCOPE_NAME
 from xray_otel._pipeline import Pipeline
-from xray_otel._processor import XRaySpanProcessor
+from xray_otel._processor import SpanTap
+from xray_otel._provider import Tracing, own_provider, own_tracing, tracing_of
+from xray_otel._schemas import Compiled, compiled
 from xray_otel._transport import HttpTransport, Transport
-from xray_otel._version import __version__
-from xray_otel.semconv import DEPLOYMENT_ENVIRONMENT_NAME, SCHEMA_URL, SERVICE_NAME
+from xray_otel.semconv import EVENT_SCHEMA, SCHEMA_DOCUMENT, SCHEMA_ID, SCHEMA_VERSION
 from xray_otel.settings import Settings
 
-
-class Tracing(NamedTuple):
-    """Where spans are made, and the resource that events are sent with."""
-
-    tracer: trace.Tracer
-    resource: Resource
+_REMEMBERED_SCHEMAS = 64
 
 
 class Client:
@@ -40,12 +32,19 @@ class Client:
         settings: Settings,
         provider: TracerProvider | None,
         live: Callable[[], Client | None],
+        schema: Compiled | None = None,
+        transport: Callable[[Settings], Transport] | None = None,
     ) -> None:
         self.settings = settings
         self.guard = Guard(settings.mode)
-        self.pipeline = Pipeline(settings, self.guard, connect)
+        self.pipeline = Pipeline(settings, self.guard, transport or connect)
+        self.schema = schema
+        """What the runs follow that name no other schema."""
+        self._schemas: dict[int, tuple[object, Compiled]] = {}
+        self._announced: set[tuple[int, str]] = set()
         self._live = live
-        self._given = provider
+        self.given_provider = provider
+        """The provider that ``configure()`` was given."""
         self._own: TracerProvider | None = None
         self._joined: tuple[TracerProvider, Tracing] | None = None
         self._global_is_broken = False
@@ -57,12 +56,12 @@ class Client:
         Where spans are made now: the given provider, else the global one, which the program
         may set after X-Ray's first use, else a private one. Raises what OpenTelemetry raises.
         """
-        provider = self._given or self._global_provider() or self._own
+        provider = self.given_provider or self._global_provider() or self._own
         joined = self._joined
         if joined is None or joined[0] is not provider:
             with self._lock:
                 if provider is None:
-                    provider = self._own = self._own or _own_provider(self.settings)
+                    provider = self._own = self._own or own_provider(self.settings)
                 joined = self._joined = (provider, self._join(provider))
         return joined[1]
 
@@ -84,58 +83,41 @@ class Client:
     def emit(self, priority: Priority, event: Event) -> None:
         self.pipeline.offer_event(priority, event)
 
+    def schema_of(self, given: object) -> Compiled:
+        """A schema that a run was given, as it is applied. Raises UsageError for one that makes no sense."""
+        known = self._schemas.get(id(given))
+        if known is None or known[0] is not given:
+            known = (given, compiled(given, self.settings.schema_mode))
+            if len(self._schemas) >= _REMEMBERED_SCHEMAS:
+                self._schemas.clear()
+            self._schemas[id(given)] = known
+        return known[1]
+
+    def announce(self, schema: Compiled) -> None:
+        """Tells the server of a schema, once per process, before the first run that follows it."""
+        known = (os.getpid(), schema.document)
+        if known in self._announced:
+            return
+        self._announced.add(known)
+        attributes = {
+            SCHEMA_DOCUMENT: schema.document,
+            SCHEMA_ID: schema.id,
+            SCHEMA_VERSION: schema.version,
+        }
+        self.emit(Priority.RUN, Event(EVENT_SCHEMA, time.time_ns(), attributes, self.tracing.resource))
+
     def _join(self, provider: TracerProvider) -> Tracing:
+        if provider is self._own:
+            return own_tracing(provider, SpanTap(self._live).on_end)
         if provider not in _joined:
             # Providers cannot let a processor go, so it outlives this client and asks for the current one.
             live = self._live
-            provider.add_span_processor(XRaySpanProcessor(lambda: _pipeline_of(live())))
+            provider.add_span_processor(SpanTap(live))
             _joined.add(provider)
-        return Tracing(provider.get_tracer(SCOPE_NAME, __version__, SCHEMA_URL), provider.resource)
+        return tracing_of(provider)
 
 
 _joined: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
-
-
-def _pipeline_of(client: Client | None) -> Pipeline | None:
-    return None if client is None or client.settings.disabled else client.pipeline
-
-
-def _own_provider(settings: Settings) -> TracerProvider:
-    attributes: dict[str, str] = {}
-    if settings.service_name:
-        attributes[SERVICE_NAME] = settings.service_name
-    if settings.environment:
-        attributes[DEPLOYMENT_ENVIRONMENT_NAME] = settings.environment
-    return TracerProvider(
-        sampler=ALWAYS_ON,
-        resource=Resource.create(attributes),
-        # All said outright: the environment's are meant for the team's own spans, or may be no numbers.
-        span_limits=SpanLimits(
-            max_attributes=128,
-            max_span_attributes=128,
-            max_events=128,
-            max_links=128,
-            max_event_attributes=128,
-            max_link_attributes=128,
-            max_attribute_length=SpanLimits.UNSET,
-            max_span_attribute_length=SpanLimits.UNSET,
-        ),
-        id_generator=_OwnIds(),
-        shutdown_on_exit=False,
-    )
-
-
-class _OwnIds(IdGenerator):
-    """
-    Ids that stay unique. The SDK's come from ``random``, and programs that seed it to be
-    reproducible would give every run the same ones.
-    """
-
-    def generate_span_id(self) -> int:
-        return random_bits(64) or 1
-
-    def generate_trace_id(self) -> int:
-        return random_bits(128) or 1
 
 
 def connect(settings: Settings) -> Transport:

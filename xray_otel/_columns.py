@@ -1,7 +1,7 @@
 """
 The decisions of one step as columns, from the calls of the pipeline to exact counts.
 
-Calls append to one flat list, eight entries per candidate. ``list.extend`` with a tuple
+Calls append to one flat list, six entries per candidate. Extending a list by a tuple
 is atomic, so threads that judge candidates of one step never mix their rows, and no
 object per candidate stays behind for the garbage collector. Measured against one list
 per column: 0.6 of the time.
@@ -12,11 +12,12 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import NoneType
 from typing import Any
 
 from xray_otel._encode import NAME_BYTES, WHY_BYTES, number, text_of
+from xray_otel.semconv import VERDICTS
 
 SPILL_ROWS = 20_000
 """Rows after which a running step's decisions are encoded, so that memory stays bounded."""
@@ -24,8 +25,11 @@ SPILL_ROWS = 20_000
 KEPT, ELIMINATED, SCORED, SELECTED = "K", "E", "S", "W"
 NOT_SELECTED, DEFERRED, MERGED = "N", "D", "M"
 
-STRIDE = 8
-"""Entries of a row in the flat list: item, verdict, reason, text, score, value, threshold, checks."""
+STRIDE = 6
+"""
+Entries of a row in the flat list: item, verdict, reason, score, value, threshold. Where the
+verdict would stand, a row with more to say has (verdict, text, checks).
+"""
 
 
 @dataclass(slots=True)
@@ -43,6 +47,13 @@ class Columns:
     checks: list[Any] | None = None
     probabilities: list[float] | None = None
     """With which each candidate was kept by sampling."""
+    plain: bool = False
+    """
+    Whether values and thresholds are known to hold only numbers and None, and floats alone where all
+    of them are equal.
+    """
+    reason_counts: dict[Any, int] | None = None
+    """How often each reason occurs, None included, in the order of first use; None: not counted."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -50,7 +61,9 @@ class Columns:
     def take(self, positions: Sequence[int]) -> Columns:
         """The rows at ``positions``, in their order."""
         taken = Columns(
-            [self.items[at] for at in positions], "".join([self.verdicts[at] for at in positions])
+            [self.items[at] for at in positions],
+            "".join([self.verdicts[at] for at in positions]),
+            plain=self.plain,
         )
         for name in _OPTIONAL:
             column = getattr(self, name)
@@ -60,7 +73,7 @@ class Columns:
 
     def slice(self, start: int, stop: int) -> Columns:
         """The rows from ``start`` to before ``stop``."""
-        part = Columns(self.items[start:stop], self.verdicts[start:stop])
+        part = Columns(self.items[start:stop], self.verdicts[start:stop], plain=self.plain)
         for name in _OPTIONAL:
             column = getattr(self, name)
             if column is not None:
@@ -76,22 +89,25 @@ class Columns:
                 setattr(self, name, filled + ([None] * len(more) if theirs is None else theirs))
         self.items += more.items
         self.verdicts += more.verdicts
+        self.plain = self.plain and more.plain
+        self.reason_counts = None
 
 
-_OPTIONAL = tuple(field.name for field in fields(Columns) if field.default is None)
+_OPTIONAL = ("reasons", "texts", "scores", "values", "thresholds", "checks", "probabilities")
 
 
 class Recorder:
     """
-    Collects a step's decisions. ``extend`` takes one row of eight entries and is safe to
-    call from any thread.
+    Collects a step's decisions. Callers add rows of six entries to ``rows``, each by one
+    ``+=``, which is safe from any thread.
     """
 
-    __slots__ = ("_columns", "_lock", "extend", "flat", "touched")
+    __slots__ = ("_columns", "_lock", "mixed", "rows", "touched")
 
     def __init__(self) -> None:
-        self.flat: list[Any] = []
-        self.extend = self.flat.extend
+        self.rows: list[Any] = []
+        self.mixed = False
+        """Whether a value or threshold other than a float is in ``rows``; set before it is added."""
         self.touched = False
         """Whether candidates were recorded as a whole, be it none: then "0" is known, not unsaid."""
         self._columns: Columns | None = None
@@ -99,7 +115,7 @@ class Recorder:
 
     def __len__(self) -> int:
         columns = self._columns
-        return len(self.flat) // STRIDE + (0 if columns is None else len(columns))
+        return len(self.rows) // STRIDE + (0 if columns is None else len(columns))
 
     def add(self, columns: Columns) -> None:
         """Appends whole columns, after the rows recorded so far."""
@@ -118,12 +134,24 @@ class Recorder:
 
     def _settle(self) -> None:
         """Moves the flat rows into the columns. Rows that other threads add meanwhile stay."""
-        size = len(self.flat)
+        size = len(self.rows)
         if not size:
             return
-        items, verdicts, *others = (self.flat[offset:size:STRIDE] for offset in range(STRIDE))
-        del self.flat[:size]
-        self._append(Columns(items, "".join(verdicts), *map(filled, others)))
+        plain = not self.mixed
+        items, said, reasons, *others = (self.rows[offset:size:STRIDE] for offset in range(STRIDE))
+        del self.rows[:size]
+        texts = checks = None
+        try:
+            verdicts = "".join(said)
+        except TypeError:  # some rows have more to say
+            more = [(entry, None, None) if type(entry) is str else entry for entry in said]
+            letters, texts, checks = map(list, zip(*more, strict=True))
+            verdicts = "".join(letters)
+            texts, checks = filled(texts), filled(checks)
+        scores, values, thresholds = map(filled, others)
+        columns = Columns(items, verdicts, filled(reasons), texts, scores, values, thresholds, checks)
+        columns.plain = plain
+        self._append(columns)
 
     def _append(self, columns: Columns) -> None:
         if self._columns is None:
@@ -134,6 +162,8 @@ class Recorder:
 
 def filled(column: list[Any]) -> list[Any] | None:
     """The column, or None when all its entries are None."""
+    if column[0] is not None:
+        return column
     try:
         return None if column.count(None) == len(column) else column
     except Exception:  # noqa: BLE001 - a value of the host's that cannot be compared, so it is not None
@@ -142,24 +172,47 @@ def filled(column: list[Any]) -> list[Any] | None:
 
 def tidy(columns: Columns) -> None:
     """Makes reasons and texts bounded strings and scores floats; mostly a look at the types is enough."""
-    columns.reasons = _bounded(columns.reasons, NAME_BYTES)
-    columns.texts = _bounded(columns.texts, WHY_BYTES)
+    if columns.reason_counts is None:  # else they were given with the columns
+        columns.reasons, columns.reason_counts = _counted(columns.reasons)
+    if columns.texts is not None:
+        columns.texts, _ = _counted(columns.texts, WHY_BYTES)
     scores = columns.scores
     if scores is not None and not {float, NoneType}.issuperset(map(type, scores)):
         columns.scores = [None if score is None else number(score) for score in scores]
 
 
-def _bounded(column: list[Any] | None, max_bytes: int) -> list[Any] | None:
+def _counted(
+    column: list[Any] | None, max_bytes: int = NAME_BYTES
+) -> tuple[list[Any] | None, dict[Any, int] | None]:
+    """The column with bounded texts, and how often each occurs."""
     if column is None:
-        return None
+        return None, None
     try:
-        if all(
-            entry is None or (isinstance(entry, str) and len(entry) <= max_bytes) for entry in set(column)
-        ):
-            return column
+        counts = _occurrences(column)
+        if all(entry is None or (isinstance(entry, str) and 4 * len(entry) <= max_bytes) for entry in counts):
+            return column, counts
     except Exception:  # noqa: BLE001 - something that cannot be hashed or compared is among them
         pass
-    return [None if entry is None else text_of(entry, max_bytes) for entry in column]
+    column = [None if entry is None else text_of(entry, max_bytes) for entry in column]
+    return column, Counter(column)
+
+
+def _occurrences(column: list[Any]) -> dict[Any, int]:
+    counts = dict.fromkeys(column, len(column))
+    if len(counts) > 2:
+        return Counter(column)
+    if len(counts) == 2:  # as in most filters: one reason, and None for what is kept
+        one, other = counts if None not in counts else sorted(counts, key=lambda entry: entry is None)
+        counts[one] = column.count(one)
+        counts[other] -= counts[one]
+    return counts
+
+
+def counts_of(columns: Columns) -> dict[Any, int]:
+    """How often each reason occurs, None included, in the order of first use."""
+    if columns.reason_counts is None:
+        columns.reason_counts = _occurrences(columns.reasons or [])
+    return columns.reason_counts
 
 
 class Tally:
@@ -176,10 +229,12 @@ class Tally:
 
     def add(self, columns: Columns) -> None:
         letters = columns.verdicts
-        for letter in dict.fromkeys(letters):
-            self.verdicts[letter] = self.verdicts.get(letter, 0) + letters.count(letter)
+        for letter in VERDICTS:
+            count = letters.count(letter)
+            if count:
+                self.verdicts[letter] = self.verdicts.get(letter, 0) + count
         if columns.reasons is not None:
-            for reason, count in Counter(columns.reasons).items():
+            for reason, count in counts_of(columns).items():
                 if reason is not None:
                     self.reasons[reason] = self.reasons.get(reason, 0) + count
         if columns.scores is not None:
@@ -226,20 +281,31 @@ class Sent:
     although they left at different times. Remembers up to a million items.
     """
 
-    __slots__ = ("_letters",)
+    __slots__ = ("_kinds", "_letters", "_parts", "_rows")
 
     def __init__(self) -> None:
+        self._parts: list[Columns] = []
+        self._rows = 0
+        self._kinds: set[bool] = set()
+        """Of what came so far, whether it was a score alone."""
         self._letters: dict[str, str] = {}
 
     def remember(self, columns: Columns) -> None:
-        if len(self._letters) < _REMEMBERED:
-            self._letters.update(zip(columns.items, columns.verdicts, strict=True))
+        if self._rows < _REMEMBERED:
+            self._rows += len(columns)
+            self._parts.append(Columns(columns.items, columns.verdicts))
+            self._kinds |= _kinds(columns)
 
     def reconcile(self, columns: Columns, tally: Tally) -> Columns:
         """
         The columns without scores of items whose verdict was sent (their figures are still
         counted); of verdicts whose score was sent, takes that one off the count.
         """
+        if len(self._kinds | _kinds(columns)) < 2:
+            return columns  # as mostly: nothing but verdicts, or nothing but scores
+        for part in self._parts:
+            self._letters.update(zip(part.items, part.verdicts, strict=True))
+        self._parts.clear()
         if self._letters.keys().isdisjoint(columns.items):
             return columns
         positions = []
@@ -254,6 +320,12 @@ class Sent:
                 tally.verdicts[SCORED] -= 1
             positions.append(at)
         return columns if len(positions) == len(columns) else columns.take(positions)
+
+
+def _kinds(columns: Columns) -> set[bool]:
+    """Whether scores alone are among the rows (True), and whether verdicts are (False)."""
+    scored = columns.verdicts.count(SCORED)
+    return {True} if scored == len(columns) else {True, False} if scored else {False}
 
 
 _REMEMBERED = 1_000_000

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from xray_otel._columns import Columns, filled
+from xray_otel._columns import Columns, counts_of, filled
 from xray_otel._encode import (
     MISSING,
     NAME_BYTES,
@@ -18,6 +18,7 @@ from xray_otel._encode import (
     scalar,
     text_of,
 )
+from xray_otel._mask_columns import mask_payload
 
 CHUNK_BYTES = 256 * 1024
 """Longest text of one chunk; a larger one would not fit beside others into a request."""
@@ -46,6 +47,8 @@ def encode(columns: Columns) -> list[Chunk]:
     if dirty:
         _sanitize(columns)
         data = dumps(_payload(columns))
+    if mask_payload(columns, data):
+        data = dumps(_payload(columns))
     if len(data) <= CHUNK_BYTES or count == 1:
         return [Chunk(data.decode("utf-8"), count, f"{zlib.crc32(data):08x}")]
     parts = min(count, len(data) // CHUNK_BYTES + 1)
@@ -64,39 +67,46 @@ def _payload(columns: Columns) -> dict[str, Any]:
         "item": columns.items,
         "verdict": columns.verdicts,
     }
-    for name, column in (("reason", columns.reasons), ("text", columns.texts)):
-        words, indexes = _dictionary(column)
-        if words:
-            payload[f"{name}s"], payload[name] = words, indexes
-    payload |= _scalars("score", columns.scores)
-    values, missing = _without_missing(columns.values)
-    payload |= _scalars("value", values)
-    payload |= _scalars("threshold", columns.thresholds)
+    if columns.reasons is not None:
+        payload |= _dictionary("reason", columns.reasons, counts_of(columns))
+    if columns.texts is not None:
+        payload |= _dictionary("text", columns.texts, dict.fromkeys(columns.texts))
+    values, missing = (columns.values, []) if columns.plain else _without_missing(columns.values)
+    payload |= _scalars("score", columns.scores, plain=True)
+    payload |= _scalars("value", values, plain=columns.plain)
+    payload |= _scalars("threshold", columns.thresholds, plain=columns.plain)
     if missing:
         payload["missing"] = missing
     if columns.checks is not None and filled(columns.checks):
         payload["checks"] = columns.checks
     if columns.probabilities is not None:
-        payload["p"] = columns.probabilities
+        payload |= _scalars("p", columns.probabilities, plain=True)
     return payload
 
 
-def _dictionary(column: Sequence[str | None] | None) -> tuple[list[str], list[int | None]]:
-    if column is None:
-        return [], []
-    words = [word for word in dict.fromkeys(column) if word is not None]
+def _dictionary(name: str, column: Sequence[str | None], distinct: Iterable[str | None]) -> dict[str, Any]:
+    words = [word for word in distinct if word is not None]
+    if not words:
+        return {}
     index: dict[str | None, int | None] = {word: at for at, word in enumerate(words)}
     index[None] = None
-    return words, list(map(index.__getitem__, column))
+    return {f"{name}s": words, name: list(map(index.__getitem__, column))}
 
 
-def _scalars(name: str, column: list[Any] | None) -> dict[str, Any]:
-    """Nothing when no value was recorded, one scalar when all are the same, else the list."""
+def _scalars(name: str, column: list[Any] | None, *, plain: bool) -> dict[str, Any]:
+    """
+    Nothing when no value was recorded, one scalar when all are the same, else the list.
+
+    plain: as in ``Columns``. Otherwise equal is not the same: 1, 1.0 and True are equal.
+    """
     if column is None:
         return {}
     first = column[0]
-    # Equal is not the same: 1, 1.0 and True are equal.
-    if first == column[-1] and column.count(first) == len(column) and len(set(map(type, column))) == 1:
+    if (
+        first == column[-1]
+        and column.count(first) == len(column)
+        and (plain or len(set(map(type, column))) == 1)
+    ):
         return {} if first is None else {name: first}
     return {name: column}
 
@@ -118,6 +128,7 @@ def _sanitize(columns: Columns) -> None:
         columns.scores = [number(score) for score in columns.scores]
     if columns.values is not None:
         columns.values = [value if value is MISSING else scalar(value) for value in columns.values]
+    columns.reason_counts = None
     if columns.thresholds is not None:
         columns.thresholds = [scalar(threshold) for threshold in columns.thresholds]
 

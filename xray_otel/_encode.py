@@ -3,7 +3,7 @@ Any value of the host program → bounded, clean text that can go on the wire.
 
 Nothing here raises: what cannot be read is replaced by a word about it. Clean means
 valid UTF-8 (no lone surrogates) without NUL, which Postgres cannot store; numbers finite
-and integers within 64 bits.
+and integers within 64 bits. Text is masked before it is cut (``xray_otel/_mask.py``).
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
+
+from xray_otel import _mask
+from xray_otel._mask import MASKED, is_pair
 
 _fast_dumps: Callable[[Any], bytes] | None = None
 try:
@@ -37,6 +40,7 @@ Scalar = str | int | float | bool | None
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _EXACT = 2**53
 _MAX_DEPTH = 8
+_NODES, _STRING_BYTES = 2_000, 4_096
 
 
 class Missing(enum.Enum):
@@ -75,60 +79,129 @@ def cut(text: str, max_bytes: int) -> str:
 
 
 def text_of(value: object, max_bytes: int) -> str:
-    """Any value as bounded text; a string as it is, an enumeration member by its value."""
+    """
+    Any value as bounded text, masked; a string as it is, an enumeration member by its value.
+
+    A collection is written as JSON, of which no more is looked at than is needed.
+    """
     if type(value) is str:
-        return cut(value, max_bytes)
+        return cut(_mask.current.window(value, max_bytes), max_bytes)
     try:
         if isinstance(value, enum.Enum):
             value = value.value
-        return cut(str.__str__(value) if isinstance(value, str) else str(value), max_bytes)
+        if isinstance(value, str):
+            text = str.__str__(value)
+        elif _is_short_tuple(value):
+            text = str(value)
+        elif isinstance(value, _COLLECTIONS) or _is_record(value):
+            # Not str(): it would go through the whole of it, and has no keys to mask by.
+            text = json_text(value, max(max_bytes, _SMALLEST_JSON))
+            return cut(text, max_bytes)
+        elif isinstance(value, bytes | bytearray | memoryview):
+            text = repr(bytes(value[: max_bytes + _mask.SPAN]))
+        else:
+            text = str.__str__(str(value))
+        return cut(_mask.current.window(text, max_bytes), max_bytes)
     except Exception:  # noqa: BLE001 - the host's value may do anything when it is asked
-        return f"<unreadable {type(value).__name__}>"
+        return unreadable(value)
+
+
+def named_text(name: object, value: object, max_bytes: int) -> str:
+    """As ``text_of``, of a value that goes by a name: hidden when the name is one of a secret."""
+    return MASKED if _mask.current.hides(_key(name)) else text_of(value, max_bytes)
 
 
 def shown(value: object) -> str:
-    """How a message quotes what the host program gave: at most 80 characters."""
+    """How a message quotes what the host program gave: masked, at most 80 characters."""
     try:
-        return clean(repr(value)[:80])
+        if isinstance(value, str):
+            return clean(repr(_mask.current.window(str.__str__(value), _SHOWN))[:_SHOWN])
+        if isinstance(value, _COLLECTIONS) or _is_record(value):
+            return text_of(value, _SHOWN)
+        return clean(_mask.current.window(repr(value), _SHOWN)[:_SHOWN])
     except Exception:  # noqa: BLE001 - the host's __repr__ may do anything
-        return f"<unreadable {type(value).__name__}>"
+        return unreadable(value)
+
+
+def unreadable(value: object) -> str:
+    """What stands for a value that raised when it was asked."""
+    try:
+        return f"<unreadable {cut(str(type(value).__name__), 32)}>"
+    except Exception:  # noqa: BLE001 - a metaclass may do anything as well
+        return "<unreadable>"
+
+
+def _key(name: object) -> str:
+    return name if type(name) is str else _plain_text(name)
+
+
+def _plain_text(value: object) -> str:
+    try:
+        return str.__str__(value) if isinstance(value, str) else str.__str__(str(value))[:NAME_BYTES]
+    except Exception:  # noqa: BLE001 - the host's value may do anything when it is asked
+        return ""
 
 
 def scalar(value: Any) -> Scalar:
     """A value as a string, finite number, boolean or None; what is none of them as text."""
     kind = type(value)
-    if value is None or kind is bool or (kind is int and _INT_MIN <= value <= _INT_MAX):
+    if value is None or kind is bool:
         return value  # type: ignore[no-any-return]
     try:
         if kind is str:
-            return cut(value, NAME_BYTES)
+            return text_of(value, NAME_BYTES)
         if isinstance(value, float | decimal.Decimal):
-            number = float(value)
-            return number if math.isfinite(number) else None
+            found = _float(value)
+            return _looked_at(found) if math.isfinite(found) else None
         if isinstance(value, enum.Enum):
             return scalar(value.value)
         if isinstance(value, int):
-            return int(value) if _INT_MIN <= value <= _INT_MAX else float(value)
+            whole = int.__pos__(value)
+            return _looked_at(whole if _INT_MIN <= whole <= _INT_MAX else float(whole))
         if isinstance(value, datetime.date | datetime.time):
-            return value.isoformat()
+            return text_of(value.isoformat(), NAME_BYTES)
         if hasattr(value, "dtype") and getattr(value, "size", 0) == 1:
             return scalar(value.item())
     except Exception:  # noqa: BLE001 - the host's value may do anything when it is asked
-        return f"<unreadable {kind.__name__}>"
+        return unreadable(value)
     return text_of(value, NAME_BYTES)
 
 
+def _looked_at(value: int | float) -> Scalar:
+    found: Scalar = _mask.current.number(value)
+    return found
+
+
 def number(value: Any) -> float | None:
-    """A finite float, or None for what is no number; a boolean counts as 0 or 1."""
+    """
+    A finite float, or None for what is no number; a boolean counts as 0 or 1.
+
+    Not masked: it is a figure (a score, count or metric), never the value of a record.
+    """
     kind = type(value)
     if kind is not float:
         if kind is int and -_EXACT <= value <= _EXACT:
             return float(value)
-        value = scalar(value)
-        if not isinstance(value, bool | int | float):
-            return None
-        value = float(value)
-    return value if math.isfinite(value) else None
+        value = _figure(value)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _figure(value: Any) -> float | None:
+    try:
+        if isinstance(value, enum.Enum):
+            value = value.value
+        if not isinstance(value, int | float | decimal.Decimal) and hasattr(value, "dtype"):
+            value = value.item() if getattr(value, "size", 0) == 1 else None
+        if isinstance(value, int):
+            return float(int.__pos__(value))
+        return _float(value) if isinstance(value, float | decimal.Decimal) else None
+    except Exception:  # noqa: BLE001 - the host's value may do anything when it is asked
+        return None
+
+
+def _float(value: float | decimal.Decimal) -> float:
+    """The number itself, whatever a subclass makes of it."""
+    return float.__pos__(value) if isinstance(value, float) else decimal.Decimal.__float__(value)
 
 
 def json_text(value: Any, max_bytes: int = TEXT_BYTES) -> str:
@@ -138,14 +211,19 @@ def json_text(value: Any, max_bytes: int = TEXT_BYTES) -> str:
     What does not fit is cut inside (long lists and strings first), so the text stays
     valid JSON. Costs at most some 2,000 visited nodes, however large the value is.
     """
-    nodes, string_bytes = 2_000, 4_096
+    nodes, string_bytes = _NODES, _STRING_BYTES
     while nodes >= 8:
         tree = _Simplifier(nodes, string_bytes, 2 * max_bytes).simplify(value, 0)
         text = dumps(tree).decode("utf-8")
         if len(text.encode("utf-8")) <= max_bytes:
             return text
         nodes, string_bytes = nodes // 4, max(16, string_bytes // 4)
-    return dumps(text_of(value, max_bytes // 8)).decode("utf-8")
+    return dumps(f"<{_type_name(value)}>").decode("utf-8")
+
+
+def simplified(value: Any) -> Any:
+    """Any value as clean JSON-able values, masked; of a large one the beginning."""
+    return _Simplifier(_NODES, _STRING_BYTES, 2 * TEXT_BYTES).simplify(value, 0)
 
 
 def dumps(tree: Any) -> bytes:
@@ -162,45 +240,51 @@ class _Simplifier:
         self._nodes = nodes
         self._string_bytes = string_bytes
         self._characters = characters
+        self._mask = _mask.current
 
     def simplify(self, value: Any, depth: int) -> Any:
         self._nodes -= 1
         try:
             return self._simplify(value, depth)
         except Exception:  # noqa: BLE001 - the host's value may do anything when it is asked
-            return f"<unreadable {type(value).__name__}>"
+            return unreadable(value)
 
     def _simplify(self, value: Any, depth: int) -> Any:
         if value is None or value is True or value is False:
             return value
         if isinstance(value, enum.Enum):
-            return self.simplify(value.value, depth)
+            return self.simplify(value.value, depth + 1) if depth < _MAX_DEPTH else f"<{_type_name(value)}>"
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, int | float | decimal.Decimal):
-            return _json_number(value)
+            return self._mask.number(_json_number(value))
         if isinstance(value, datetime.date | datetime.time):
-            return value.isoformat()
+            return self._text(value.isoformat())
         if isinstance(value, bytes | bytearray | memoryview):
-            return f"<{len(value)} bytes>"
+            return f"<{memoryview(value).nbytes} bytes>"
         if isinstance(value, uuid.UUID | datetime.timedelta | type) or callable(value):
             return self._text(value)
         if depth >= _MAX_DEPTH:
-            return f"<{type(value).__name__}>"
+            return f"<{_type_name(value)}>"
         return self._compound(value, depth)
 
     def _compound(self, value: Any, depth: int) -> Any:
         if isinstance(value, Mapping):
-            return self._mapping(value.items(), len(value), depth)
+            return self._mapping(value.items(), _size(value), depth)
         if hasattr(value, "dtype") and hasattr(value, "tolist"):
             if getattr(value, "size", 1) == 1:
-                return self.simplify(value.item(), depth)
-            return self._sequence(value[: max(1, self._nodes)].tolist(), len(value), depth)
+                return self.simplify(value.item(), depth + 1)
+            # A row at a time of more than one dimension: a slice of a few rows may be endless.
+            flat = value if getattr(value, "ndim", 1) > 1 else value[: max(1, self._nodes)].tolist()
+            return self._sequence(flat, _size(value), depth)
+        names = getattr(type(value), "_fields", None) if isinstance(value, tuple) else None
+        if isinstance(names, tuple):  # a named tuple
+            return self._mapping(zip(names, value, strict=False), len(names), depth)
         if isinstance(value, list | tuple | set | frozenset) or hasattr(type(value), "__len__"):
-            return self._sequence(value, len(value), depth)
+            return self._sequence(value, _size(value), depth)
         if dataclasses.is_dataclass(value):
-            names = [field.name for field in dataclasses.fields(value)]
-            return self._mapping(((name, getattr(value, name)) for name in names), len(names), depth)
+            known = [field.name for field in dataclasses.fields(value)]
+            return self._mapping(((name, getattr(value, name)) for name in known), len(known), depth)
         if hasattr(value, "__dict__"):
             return self._mapping(vars(value).items(), len(vars(value)), depth)
         return self._text(value)
@@ -214,10 +298,20 @@ class _Simplifier:
 
     def _mapping(self, items: Iterable[tuple[Any, Any]], size: int, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
+        named: dict[str, str] = {}
         for key, item in islice(items, max(0, self._nodes)):
             if self._nodes <= 0:
                 break
+            plain = _key(key)
+            if self._mask.hides(plain):
+                self._nodes -= 1
+                found[self._text(key)] = MASKED
+                continue
+            if plain in ("name", "key", "value"):
+                named[plain] = item if type(item) is str else ""
             found[self._text(key)] = self.simplify(item, depth + 1)
+        if self._mask.hides_value_of(named):
+            found["value"] = MASKED
         if size > len(found):
             found["…"] = f"{size - len(found)} more"
         return found
@@ -227,17 +321,51 @@ class _Simplifier:
         for item in islice(items, max(0, self._nodes)):
             if self._nodes <= 0:
                 break
+            if len(found) == 1 and size == 2 and is_pair((found[0], item)) and self._mask.hides(found[0]):
+                item = MASKED
             found.append(self.simplify(item, depth + 1))
         if size > len(found):
             found.append(f"… {size - len(found)} more")
         return found
 
 
+def _is_short_tuple(value: Any) -> bool:
+    """Whether it is a key of several parts, which is written as Python does."""
+    if type(value) is not tuple or len(value) > _SHORT_TUPLE or not _PLAIN.issuperset(map(type, value)):
+        return False
+    return not (is_pair(value) and _mask.current.hides(value[0]))
+
+
+def _is_record(value: object) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+_COLLECTIONS = (Mapping, list, tuple, set, frozenset)
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+_SHORT_TUPLE = 16
+_SHOWN = 80
+_SMALLEST_JSON = 64
+"""Bytes within which ``json_text`` always finds a text."""
+
+
+def _size(value: Any) -> int:
+    """Entries of a collection as it says; 0 when it does not say, and then what is cut is not counted."""
+    try:
+        return len(value)
+    except Exception:  # noqa: BLE001 - the host's __len__ may do anything
+        return 0
+
+
+def _type_name(value: object) -> str:
+    return unreadable(value)[len("<unreadable ") : -1] or "object"
+
+
 def _json_number(value: int | float | decimal.Decimal) -> int | float | str:
     if isinstance(value, int):
-        return int(value) if _INT_MIN <= value <= _INT_MAX else text_of(value, 64)
-    found = float(value)
-    return found if math.isfinite(found) else str(found)
+        whole = int.__pos__(value)
+        return whole if _INT_MIN <= whole <= _INT_MAX else text_of(whole, 64)
+    found = _float(value)
+    return found if math.isfinite(found) else repr(found)
 
 
 Key = str | Callable[[Any], object] | None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from xray_otel import semconv
 from xray_otel._capture import sample
-from xray_otel._columns import Recorder, Sent, Tally, supersede
+from xray_otel._columns import KEPT, Columns, Recorder, Sent, Tally, supersede
 from xray_otel._decisions import Chunk, encode
+from xray_otel._encode import NAME_BYTES, text_of
+from xray_otel._mask_columns import mask_columns
 from xray_otel._statistics import summarize
 from xray_otel.settings import Capture
 
@@ -33,26 +35,35 @@ class Evidence:
 
     __slots__ = (
         "_chunks",
+        "_followed",
         "_lock",
         "_recorded",
         "_sample_size",
         "_seed",
         "_sent",
         "level",
+        "lost",
         "recorder",
         "tally",
     )
 
-    def __init__(self, level: Capture, sample_size: int, seed: str) -> None:
+    def __init__(self, level: Capture, sample_size: int, seed: str, followed: Collection[str]) -> None:
+        """
+        sample_size and level as in the settings. seed: the same for all steps of a run.
+        followed: ids that are never left out of a sample; more may come while the step runs.
+        """
         self.recorder = Recorder()
         self.tally = Tally()
         self.level = level
         self._sample_size = sample_size
         self._seed = seed
+        self._followed = followed
         self._lock = threading.RLock()
         self._sent: Sent | None = None
         self._recorded = 0
         self._chunks = 0
+        self.lost = 0
+        """Decisions that should have been sent when ``spill`` or ``finish`` raised."""
 
     def spill(self, send: Send) -> None:
         """Encodes and sends what has gathered, while the step goes on."""
@@ -68,17 +79,32 @@ class Evidence:
         columns = self.recorder.take()
         if columns is None:
             return
+        recorded = self._recorded
+        try:
+            columns = self._prepare(columns, last)
+            if columns is not None:
+                self._send(columns, send, last)
+        except Exception:
+            self.lost += 0 if columns is None else len(columns) - (self._recorded - recorded)
+            raise
+
+    def _prepare(self, columns: Columns, last: bool) -> Columns | None:
+        """Counts them, and leaves what the level wants to be sent."""
         columns = supersede(columns)
         if self._sent is not None:
             columns = self._sent.reconcile(columns, self.tally)
-        self.tally.add(columns)
         if not last:
             self._sent = self._sent or Sent()
             self._sent.remember(columns)
+        mask_columns(columns)  # after the rows of one item were brought together by its own id
+        self.tally.add(columns)
         if self.level == "metrics_only":
-            return
+            return None
         if self.level == "sampled" and len(columns):
-            columns = sample(columns, self._sample_size, self._seed)
+            return sample(columns, self._sample_size, self._seed, _as_sent(self._followed))
+        return columns
+
+    def _send(self, columns: Columns, send: Send, last: bool) -> None:
         chunks = encode(columns)
         total = self._chunks + len(chunks) if last else None
         for chunk in chunks:
@@ -104,7 +130,7 @@ class Evidence:
                 if letter in tally.verdicts:
                     found[key] = tally.verdicts[letter]
             if tally.selected is not None and tally.verdicts["W"] == 1:
-                found[semconv.SELECTED_ID] = tally.selected
+                found[semconv.SELECTED_ID] = text_of(tally.selected, NAME_BYTES)
             found[semconv.DECISIONS_RECORDED] = self._recorded
             found[semconv.DECISIONS_CHUNKS] = self._chunks
         if tally.reasons or declared:
@@ -133,3 +159,12 @@ class Evidence:
             semconv.SCORE_P50: summary.p50,
             semconv.SCORE_P90: summary.p90,
         }
+
+
+def _as_sent(items: Collection[str]) -> Collection[str]:
+    """The ids as they leave the process, masked as those of decisions are."""
+    if not items:
+        return items
+    columns = Columns(list(items), KEPT * len(items))
+    mask_columns(columns)
+    return set(columns.items)

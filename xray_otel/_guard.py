@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from xray_otel import _mask
+from xray_otel._encode import text_of
 from xray_otel.settings import Mode
 
 logger = logging.getLogger("xray_otel")
@@ -36,7 +38,7 @@ class Guard:
         """
         if self.strict:
             raise error
-        self.note(where, f"{type(error).__name__}: {_message(error)}")
+        self.note(where, described(error))
 
     def note(self, where: str, message: str, *, last: bool = False) -> None:
         """
@@ -44,6 +46,11 @@ class Guard:
 
         ``last``: nothing comes after it that could say it, so it is logged in any case.
         """
+        # Masked as a whole, whatever was put into it.
+        self.say(where, _mask.current.text(message), last=last)
+
+    def say(self, where: str, message: str, *, last: bool = False) -> None:
+        """As ``note``, of a message that holds nothing of the host's."""
         with self._lock:
             self._failures[where] += 1
             now_s = time.monotonic()
@@ -95,9 +102,6 @@ def guarded(
     return call
 
 
-def _message(error: BaseException) -> str:
-    """The error's text, cut to 200 characters; an exception may have a broken ``__str__``."""
-    try:
-        return str(error)[:200]
-    except Exception:  # noqa: BLE001 - what the host's exceptions do is not ours to trust
-        return "(no message)"
+def described(error: BaseException) -> str:
+    """What a message says of an exception: its class and its text, masked and cut to 200 bytes."""
+    return f"{type(error).__name__}: {text_of(error, 200)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,8 +35,23 @@ Check = Mapping[str, object]
 """One check of a candidate: ``{"name": …, "value": …, "threshold": …, "passed": bool}``."""
 PLAIN = frozenset({float, int, bool, type(None)})
 """Types that are recorded as they are."""
+FULL = SPILL_ROWS * STRIDE
+"""Entries of the flat rows at which a running step sends them."""
+CLOSED = range(FULL)
+"""Stands for the rows of a step that does not record: as long as full ones, so nothing is added."""
+MAX_FOLLOWED = 10_000
 _MAX_CHECKS = 32
-_SPILL_ENTRIES = SPILL_ROWS * STRIDE
+_making = threading.RLock()
+
+
+def _reset_after_fork() -> None:
+    """Replaces the lock, which another thread of the parent may have held."""
+    global _making
+    _making = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 class Judging:
@@ -54,17 +71,36 @@ class Judging:
     checks: when several checks were made, each as ``{name, value, threshold, passed}``.
     """
 
-    __slots__ = ("_active", "_extend", "_flat", "_guard", "_recorder")
+    __slots__ = ("_active", "_followed", "_guard", "_recorder", "_rows")
 
     _active: bool
+    _followed: set[str]
     _guard: Guard
-    _recorder: Recorder
+    _recorder: Recorder | None
+    _rows: list[Any] | range
+    """
+    Where ``accept`` and ``reject`` add their rows by themselves: they run once per candidate of
+    every filter, and a call of ``_judge`` doubles their time, as arguments by keyword alone add
+    7 %. ``CLOSED`` before the first decision and when the step has ended.
+    """
 
-    def _record_into(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        # Kept here because two more look-ups would add a fifth to the cost of a candidate.
-        self._flat = recorder.flat
-        self._extend = recorder.extend
+    def _recording(self) -> Recorder:
+        """What collects the decisions; made at the first, because many steps judge nothing."""
+        recorder = self._recorder
+        if recorder is None:
+            with _making:
+                recorder = self._recorder = self._recorder or self._new_recorder()
+        if self._active:
+            self._rows = recorder.rows
+        return recorder
+
+    def _new_recorder(self) -> Recorder:
+        return Recorder()
+
+    def _close(self) -> None:
+        """From now on nothing is recorded."""
+        self._active = False
+        self._rows = CLOSED
 
     def _spill(self) -> None:
         """Called when many decisions have gathered; the step sends them early."""
@@ -77,26 +113,23 @@ class Judging:
         score: float | None = None,
         value: Any = None,
         threshold: Any = None,
-        *,
         key: Key = None,
         checks: Sequence[Check] | None = None,
     ) -> None:
         """The candidate goes on."""
-        if self._active:
-            # As in _judge, without its call: these two run once per candidate of every filter.
-            if type(item) is not str or key is not None:
-                item = self._id(item, key)
-            if type(value) not in PLAIN:
-                value = observed(value)
-            if type(threshold) not in PLAIN:
-                threshold = observed(threshold)
-            if checks is not None:
-                checks = _checks(checks)
-            self._extend((item, KEPT, reason, text, score, value, threshold, checks))
-            if len(self._flat) >= _SPILL_ENTRIES:
-                self._spill()
+        rows = self._rows
+        if (
+            len(rows) < FULL
+            and type(item) is str
+            and key is None
+            and (type(value) is float or value is None)
+            and (type(threshold) is float or threshold is None)
+            and text is None
+            and checks is None
+        ):
+            rows += (item, KEPT, reason, score, value, threshold)  # type: ignore[operator]
         else:
-            self._unheard()
+            self._judge(KEPT, item, reason, text, score, value, threshold, key, checks)
 
     def reject(
         self,
@@ -106,26 +139,23 @@ class Judging:
         score: float | None = None,
         value: Any = None,
         threshold: Any = None,
-        *,
         key: Key = None,
         checks: Sequence[Check] | None = None,
     ) -> None:
         """The candidate is removed, for ``reason``."""
-        if self._active:
-            # As in _judge, without its call: these two run once per candidate of every filter.
-            if type(item) is not str or key is not None:
-                item = self._id(item, key)
-            if type(value) not in PLAIN:
-                value = observed(value)
-            if type(threshold) not in PLAIN:
-                threshold = observed(threshold)
-            if checks is not None:
-                checks = _checks(checks)
-            self._extend((item, ELIMINATED, reason, text, score, value, threshold, checks))
-            if len(self._flat) >= _SPILL_ENTRIES:
-                self._spill()
+        rows = self._rows
+        if (
+            len(rows) < FULL
+            and type(item) is str
+            and key is None
+            and (type(value) is float or value is None)
+            and (type(threshold) is float or threshold is None)
+            and text is None
+            and checks is None
+        ):
+            rows += (item, ELIMINATED, reason, score, value, threshold)  # type: ignore[operator]
         else:
-            self._unheard()
+            self._judge(ELIMINATED, item, reason, text, score, value, threshold, key, checks)
 
     def score(
         self,
@@ -216,15 +246,34 @@ class Judging:
             return
         if type(item) is not str or key is not None:
             item = self._id(item, key)
-        if type(value) not in PLAIN:
-            value = observed(value)
-        if type(threshold) not in PLAIN:
-            threshold = observed(threshold)
-        if checks is not None:
-            checks = _checks(checks)
-        self._extend((item, verdict, reason, text, score, value, threshold, checks))
-        if len(self._flat) >= _SPILL_ENTRIES:
+        if type(value) is not float and value is not None:
+            value = self._observed_value(value)
+        if type(threshold) is not float and threshold is not None:
+            threshold = self._observed_value(threshold)
+        said = verdict if text is None and checks is None else (verdict, text, _checks(checks))
+        rows = self._recording().rows
+        rows += (item, said, reason, score, value, threshold)
+        if len(rows) >= FULL:
             self._spill()
+
+    def _observed_value(self, value: Any) -> Any:
+        """What becomes of a value or threshold that is no float."""
+        self._recording().mixed = True
+        return value if type(value) in PLAIN else observed(value)
+
+    def follow(self, *items: Any, key: Key = None) -> None:
+        """
+        Decisions about these items are kept, in this step and in all later ones of the run in
+        this process, however little is captured of others by ``sampled``.
+        """
+        if not self._active:
+            self._unheard()
+            return
+        for item in items:
+            if len(self._followed) < MAX_FOLLOWED:
+                self._followed.add(self._id(item, key))
+            else:
+                self._complain(f"a run follows at most {MAX_FOLLOWED} items; {shown(item)} is left out")
 
     def _id(self, item: Any, key: Key) -> str:
         try:
@@ -255,6 +304,8 @@ def observed(value: Any) -> Any:
 
 
 def _checks(checks: Any) -> list[dict[str, Any]] | None:
+    if checks is None:
+        return None
     try:
         return [
             {

@@ -149,7 +149,7 @@ class Operations(Recording):
     def _touch(self) -> bool:
         """Whether to record; then no candidates at all are recorded as 0."""
         if self._hears():
-            self._recorder.touched = True
+            self._recording().touched = True
         return self._active
 
     def _read(self, value: Callable[[Item], Any] | None, item: Item) -> Any:

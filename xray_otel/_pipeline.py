@@ -9,35 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
+import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
-from xray_otel._buffer import Buffer, Cause, Event, Item, Priority
-from xray_otel._guard import Guard
-from xray_otel._otlp import estimate_bytes, logs_request, traces_request
-from xray_otel._transport import Answer, Request, Transport
+from xray_otel import semconv
+from xray_otel._batches import MAX_REQUEST_BYTES
+from xray_otel._buffer import Buffer, Cause, Event, Item, Part, Priority, report_of
+from xray_otel._courier import LANES, Courier
+from xray_otel._guard import Guard, described
+from xray_otel._otlp import estimate_bytes
+from xray_otel._transport import Answer, Transport
 from xray_otel.settings import Settings
 
-MAX_REQUEST_BYTES = 3_500_000
-"""Below the 4 MiB that gRPC servers take by default, counted before compression."""
-
-_RUN_LINGER_S = 0.05
-"""A run's start waits this long for company; it must be out within 100 ms."""
+_LINGER_S = 0.05
+"""A record waits so long for company after a quiet time; a run's start always: it must be out in 100 ms."""
 _FULL_BYTES = 2 * 1024 * 1024
 """As much as this is sent at once, without waiting for the interval."""
-_BACKOFF_S = (0.25, 10.0)
-_FLUSH_BACKOFF_S = 0.1
-_MAX_RETRY_AFTER_S = 60.0
-
-
-_LANES = ((Priority.RUN, Priority.STEP), (Priority.DECISIONS,), (Priority.ARTIFACT,))
-"""Classes that may share a request."""
+_TAKE_BYTES = 1_000_000
+"""Estimated size of a request; the buffer's lock is held for some 1 ms to take so many small records."""
+_RESCUE_SHARE = 0.25
+"""Of the time to deliver at exit: what is left for writing to disk, and for ending the connection."""
+_MIN_RESCUE_S = 0.2
+_JOIN_S = 0.1
 
 _pipelines: weakref.WeakSet[Pipeline] = weakref.WeakSet()
 
@@ -46,8 +45,8 @@ class Pipeline:
     """
     Takes spans and events from any thread without blocking and delivers them.
 
-    Undelivered ones are tried again with growing pauses, as long as the byte budget holds
-    them. After a fork the child starts empty, with a thread and a connection of its own.
+    Undelivered ones are kept and tried again with growing pauses. After a fork the child
+    starts empty, with a thread, a connection and files of its own.
     """
 
     def __init__(self, settings: Settings, guard: Guard, connect: Callable[[Settings], Transport]) -> None:
@@ -55,23 +54,24 @@ class Pipeline:
         self._guard = guard
         self._connect = connect
         self._interval_s = settings.flush_interval_ms / 1000
-        self._inherited: list[Transport | None] = []
+        self._inherited: list[Courier] = []
         self._start_over()
         _pipelines.add(self)
 
     def _start_over(self) -> None:
         self._buffer = Buffer(self._settings.buffer_bytes)
         self._changed = self._buffer.changed
-        self._transport: Transport | None = None
+        self._courier = Courier(self._settings, self._guard, self._buffer, self._connect)
         self._thread: threading.Thread | None = None
+        self._relief: threading.Thread | None = None
+        """Puts on disk what would overflow while the other thread waits for an answer."""
         self._stopped = False
+        self._takes_late = False
+        """Stopped by the process's exit: what other threads still end goes to disk."""
         self._due_s: float | None = None
         """When the next cycle is due (monotonic); None while nothing waits."""
-        self._blocked_until_s = 0.0
-        """No attempt before this, after a failed one."""
-        self._failures = 0
-        self._flushes = 0
-        """Callers that wait in flush()."""
+        self._last_cycle_s = 0.0
+        self._resource = Resource.get_empty()
 
     def offer_span(self, priority: Priority, span: ReadableSpan, attributes: Mapping[str, object]) -> None:
         """Takes an ended span with these attributes in, or counts it as lost."""
@@ -84,100 +84,170 @@ class Pipeline:
     def _offer(self, priority: Priority, size_bytes: int, content: ReadableSpan | Event) -> None:
         with self._changed:
             lost_before = self._buffer.lost
-            if self._stopped:
-                self._buffer.lose(priority, Cause.SHUTDOWN)
-            elif size_bytes > MAX_REQUEST_BYTES:
-                self._buffer.lose(priority, Cause.TOO_LARGE)
-            elif self._buffer.offer(priority, size_bytes, content):
+            if size_bytes > MAX_REQUEST_BYTES:
+                self.lose(priority, Cause.TOO_LARGE, (content.attributes or {}).get(semconv.RUN_ID))
+            elif self._buffer.offer(priority, size_bytes, content) and not self._stopped:
                 self._schedule(priority)
             shed = self._buffer.lost != lost_before
+        if self._stopped:
+            self._take_late()
         if shed:
             # Without the lock: the host's logging handlers may be slow, or record steps themselves.
             self._complain(priority, size_bytes)
 
     def _complain(self, priority: Priority, size_bytes: int) -> None:
-        if self._stopped:
-            message = f"a {priority.name.lower()} came after the shutdown"
-        elif size_bytes > MAX_REQUEST_BYTES:
+        if size_bytes > MAX_REQUEST_BYTES:
             message = f"a {priority.name.lower()} of {size_bytes} bytes is too large"
         else:
             message = "full, telemetry is shed; raise XRAY_BUFFER_BYTES"
         self._guard.note("buffer", message)
 
+    def _take_late(self) -> None:
+        """What came after the shutdown: to disk if the process is at its end, else it is lost."""
+        with self._changed:
+            items = self._buffer.take(tuple(Priority), sys.maxsize)
+        if self._takes_late:
+            self._courier.store_all(items, time.monotonic() + _MIN_RESCUE_S)
+        lost = self._give_up(items)
+        if lost:
+            self._guard.note("buffer", f"{lost} records came after the shutdown")
+
+    def _give_up(self, items: list[Item]) -> int:
+        with self._changed:
+            lost_before = self._buffer.lost
+            self._buffer.settle(items, Cause.SHUTDOWN)
+            self._changed.notify_all()
+            return self._buffer.lost - lost_before
+
     def _schedule(self, priority: Priority) -> None:
         """Sets when the next cycle is due; wakes the thread only if that is sooner than it thinks."""
         now_s = time.monotonic()
-        wait_s = _RUN_LINGER_S if priority is Priority.RUN else self._interval_s
+        due_s = now_s + _LINGER_S
         if self._buffer.size_bytes >= _FULL_BYTES:
-            wait_s = 0.0
-        if self._due_s is None or now_s + wait_s < self._due_s:
-            self._due_s = now_s + wait_s
+            due_s = now_s
+        elif priority is not Priority.RUN:
+            due_s = min(max(due_s, self._last_cycle_s + self._interval_s), now_s + self._interval_s)
+        if self._due_s is None or due_s < self._due_s:
+            self._due_s = due_s
             self._changed.notify_all()
         if self._thread is None:
-            self._start_thread()
-
-    def _start_thread(self) -> None:
-        thread = threading.Thread(target=self._work, name="xray_otel", daemon=True)
-        # Not started at the interpreter's end or without memory for it: the next record tries again.
-        with contextlib.suppress(RuntimeError, MemoryError):
-            thread.start()
-            self._thread = thread
+            self._thread = _started(self._work, "xray_otel")
+        if self._relief is None and self._courier.may_relieve:
+            self._relief = _started(self._relieve, "xray_otel relief")
 
     def note_failure(self, where: str, error: Exception) -> None:
         """Counts and logs a failure in code of the host that X-Ray was called from; never raises."""
-        self._guard.note(where, f"{type(error).__name__}: {error}")
+        self._guard.note(where, described(error))
 
-    def lose(self, priority: Priority, cause: str) -> None:
-        """Counts what was lost before it came here."""
+    def lose(self, priority: Priority, cause: str, run_id: object = None, amount: int = 1) -> None:
+        """Counts a record that was lost before it came here; the run's id if it has one, candidates in it."""
         with self._changed:
-            self._buffer.lose(priority, cause)
+            self._buffer.lose((Part(run_id if isinstance(run_id, str) else "", priority, 1, amount),), cause)
 
     def flush(self, timeout_s: float) -> bool:
         """
         Sends what was taken in before the call, waiting at most ``timeout_s`` seconds.
 
         Returns whether all of it is settled: acknowledged by the server, or counted as lost.
+        What lies on disk is not.
         """
+        return self._wait(timeout_s, or_stored=False)
+
+    def secure(self, timeout_s: float) -> bool:
+        """As ``flush``, but waits no longer once the server is away and all of it lies on disk."""
+        return self._wait(timeout_s, or_stored=True)
+
+    def _wait(self, timeout_s: float, *, or_stored: bool) -> bool:
         deadline_s = time.monotonic() + timeout_s
+        courier, buffer = self._courier, self._buffer
         with self._changed:
-            generation = self._buffer.next_generation()
-            self._flushes += 1
-            self._blocked_until_s = min(self._blocked_until_s, time.monotonic() + _FLUSH_BACKOFF_S)
+            generation = buffer.next_generation()
+            courier.flushes += 1
+            courier.hurry()
             self._changed.notify_all()
+            # Not by what was known before: the server may be back.
+            courier.is_away = False
             try:
-                while not self._buffer.is_settled(generation):
+                while not buffer.is_settled(generation):
                     left_s = deadline_s - time.monotonic()
                     if left_s <= 0 or self._stopped:
                         return False
+                    if or_stored and courier.is_away and buffer.open_count == buffer.stored_count:
+                        return False
                     self._changed.wait(left_s)
             finally:
-                self._flushes -= 1
+                courier.flushes -= 1
             return True
 
-    def shutdown(self, timeout_s: float) -> bool:
+    def shutdown(self, timeout_s: float, *, at_exit: bool = False) -> bool:
         """
         Flushes within ``timeout_s`` seconds, then takes nothing more in. Safe to call twice.
 
-        Returns whether everything was settled; what was not is counted as lost.
+        What is not acknowledged by then goes to disk; where there is none, it counts as lost.
+        Returns whether everything was settled. ``at_exit``: what daemon threads record until
+        the process is gone goes to disk, too.
         """
-        settled = self.flush(timeout_s)
+        deadline_s = time.monotonic() + timeout_s
+        rescue_s = timeout_s * _RESCUE_SHARE
+        settled = self._is_settled() or (self._thread is not None and self.secure(timeout_s - rescue_s))
+        if settled and self._thread is not None and self._has_reports():
+            settled = self.secure(deadline_s - rescue_s - time.monotonic())
         with self._changed:
+            self._courier.taken_over = True
+            # A write under way ends in a moment; taken over before, its records would be on disk twice.
+            left_s = max(deadline_s - time.monotonic(), _MIN_RESCUE_S)
+            self._changed.wait_for(lambda: not self._courier.writers, left_s)
             if self._stopped:
                 return settled
-            self._stopped = True
-            lost = sum(self._buffer.losses.values())
-            left = self._buffer.clear(Cause.SHUTDOWN) + self._buffer.open_count
+            self._stopped, self._takes_late = True, at_exit
+            self._offer_reports()
+            items = self._buffer.take_all()
+            lost_before = self._buffer.lost
             self._changed.notify_all()
-        if self._transport is not None:
-            self._transport.close()
-        if left:
-            message = f"{left} records were not delivered to {self._settings.endpoint} and are lost"
-            earlier = f", after {lost} others" if lost else ""
+        self._courier.store_all(items, max(deadline_s, time.monotonic() + _MIN_RESCUE_S))
+        lost = self._give_up(items)
+        self._courier.close()
+        self._join()
+        reports = sum(report_of(item) is not None for item in items)
+        self._tell(lost, lost_before, self._buffer.stored_count - reports)
+        return settled and not lost
+
+    def _has_reports(self) -> bool:
+        """Whether the server has yet to hear of losses; sees to it that they are on their way."""
+        with self._changed:
+            if not self._stopped:
+                self._offer_reports()
+            return bool(self._buffer.open_count)
+
+    def _join(self) -> None:
+        """Gives the thread a moment to let go of its files, so that others may send them."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_JOIN_S)
+
+    def _is_settled(self) -> bool:
+        with self._changed:
+            return not self._buffer.open_count
+
+    def _tell(self, lost: int, lost_before: int, stored: int) -> None:
+        """The last word: at most one line a minute was written until now."""
+        if lost:
+            message = f"{lost} records were not delivered to {self._settings.endpoint} and are lost"
+            earlier = f", after {lost_before} others" if lost_before else ""
             self._guard.note("shutdown", message + earlier, last=True)
-        elif lost:
-            # At most one line a minute was written while it happened.
-            self._guard.note("shutdown", f"{lost} records are lost in all", last=True)
-        return settled
+        elif lost_before:
+            self._guard.note("shutdown", f"{lost_before} records are lost in all", last=True)
+        if stored > 0:
+            message = (
+                f"{stored} records wait for {self._settings.endpoint} in {self._courier.spool_folder}; the "
+                "next process sends them, or: python -m xray_otel sync"
+            )
+            self._guard.note("shutdown", message, last=True)
+
+    def run_ended(self) -> None:
+        """Where a process may be frozen as soon as a run has ended, waits until its records are safe."""
+        if self._settings.flushes_runs and not self._stopped:
+            self.secure(self._settings.exit_timeout_s)
 
     @property
     def losses(self) -> dict[tuple[str, str], int]:
@@ -187,7 +257,7 @@ class Pipeline:
 
     @property
     def pending(self) -> int:
-        """Records that are neither acknowledged nor lost."""
+        """Records that are neither acknowledged nor lost, those on disk among them."""
         with self._changed:
             return self._buffer.open_count
 
@@ -195,137 +265,104 @@ class Pipeline:
         """Makes the child's pipeline new: the parent delivers what it had taken in."""
         self._guard.reset_after_fork()
         # Closing the parent's connection from here could disturb it, so it is kept and not used.
-        self._inherited.append(self._transport)
+        self._inherited.append(self._courier)
+        self._courier.reset_after_fork()
         self._start_over()
 
     def _work(self) -> None:
-        while self._wait_for_work():
+        while task := self._wait_for_work():
             try:
-                self._cycle()
+                task()
+                if self._courier.delivered:
+                    self._courier.look()
+                    self._report_losses()
             except Exception as error:  # noqa: BLE001 - the thread must outlive whatever happened in it
-                self._guard.note("delivery", f"{type(error).__name__}: {error}")
-                self._pause(Answer(False, retryable=True))
+                self._guard.note("delivery", described(error))
+                self._courier.pause(Answer(False, retryable=True))
+        self._courier.close()  # once more: it may just have made its connection
 
-    def _wait_for_work(self) -> bool:
-        """Waits until a cycle is due; False when the pipeline has stopped."""
+    def _relieve(self) -> None:
+        """Ends when there is room again or the answer is there; the next record may start another one."""
+        try:
+            while self._relieve_once():
+                pass
+        except Exception as error:  # noqa: BLE001 - as in ``_work``
+            self._guard.note("delivery", described(error))
+        finally:
+            with self._changed:
+                self._relief = None
+
+    def _relieve_once(self) -> bool:
+        for lane, classes in reversed(tuple(enumerate(LANES))):
+            with self._changed:
+                items = self._buffer.take(classes, _TAKE_BYTES) if self._courier.may_relieve else []
+            if items:
+                return self._courier.relieve(lane, items)
+        return False
+
+    def _wait_for_work(self) -> Callable[[], None] | None:
+        """Waits until something is due, and returns it; None when the pipeline has stopped."""
         with self._changed:
             while not self._stopped:
                 now_s = time.monotonic()
-                if self._buffer.is_empty:
+                cycle_s = self._cycle_due_s(now_s)
+                drain_s = self._courier.due_s()
+                if cycle_s is not None and cycle_s <= now_s:
                     self._due_s = None
-                    self._changed.wait()
-                    continue
-                due_s = now_s if self._flushes or self._due_s is None else self._due_s
-                left_s = max(due_s, self._blocked_until_s) - now_s
-                if left_s <= 0:
-                    self._due_s = None
-                    return True
-                self._changed.wait(left_s)
-        return False
+                    return self._cycle
+                if drain_s is not None and drain_s <= now_s:
+                    return self._courier.drain
+                due = [at_s for at_s in (cycle_s, drain_s) if at_s is not None]
+                self._changed.wait(min(due) - now_s if due else None)
+        return None
+
+    def _cycle_due_s(self, now_s: float) -> float | None:
+        if self._buffer.is_empty:
+            self._due_s = None
+            return None
+        due_s = now_s if self._courier.flushes or self._due_s is None else self._due_s
+        return due_s if self._courier.keeps_at_once else max(due_s, self._courier.blocked_until_s)
 
     def _cycle(self) -> None:
-        """Sends all that waits, the most important first; ends at the first failure to deliver."""
-        for lane in _LANES:
+        """Deals with all that waits, the most important first; ends when something had to go back."""
+        self._last_cycle_s = time.monotonic()
+        for lane, classes in enumerate(LANES):
             while True:
                 with self._changed:
-                    items = self._buffer.take(lane, MAX_REQUEST_BYTES)
+                    items = [] if self._stopped else self._buffer.take(classes, _TAKE_BYTES)
                 if not items:
                     break
-                if not self._deliver(items):
+                self._resource = items[-1].content.resource
+                if not self._courier.deliver(lane, items):
                     return
 
-    def _deliver(self, items: Sequence[Item]) -> bool:
-        """Sends spans and events of one lane; False when the server is away."""
-        events = [item for item in items if isinstance(item.content, Event)]
-        spans = [item for item in items if not isinstance(item.content, Event)]
-        # The start of a run comes before its steps, so that the server sees it first.
-        if not self._send(events, lambda part: logs_request([cast(Event, i.content) for i in part])):
-            self._put_back(spans)
-            return False
-        return self._send(spans, lambda part: traces_request([cast(ReadableSpan, i.content) for i in part]))
-
-    def _send(self, items: Sequence[Item], encode: Callable[[Sequence[Item]], Request]) -> bool:
-        if not items:
-            return True
-        try:
-            request = encode(items)
-            fits = request.ByteSize() <= MAX_REQUEST_BYTES
-        except Exception as error:  # noqa: BLE001 - a span of the host may hold anything
-            if len(items) == 1:
-                self._settle(items, Cause.ENCODING, f"{type(error).__name__}: {error}")
-                return True
-            fits = False
-        if not fits and len(items) > 1:
-            half = len(items) // 2
-            if not self._send(items[:half], encode):
-                self._put_back(items[half:])
-                return False
-            return self._send(items[half:], encode)
-        return self._account(items, self._exchange(request))
-
-    def _exchange(self, request: Request) -> Answer:
-        try:
-            if self._transport is None:
-                self._transport = self._connect(self._settings)
-            return self._transport.send(request, self._settings.export_timeout_s)
-        except Exception as error:  # noqa: BLE001 - taken items must come back whatever a library does
-            return Answer(False, retryable=True, message=f"{type(error).__name__}: {error}")
-
-    def _account(self, items: Sequence[Item], answer: Answer) -> bool:
-        if answer.delivered:
-            self._failures = 0
-            self._settle(items)
-            if answer.rejected:
-                self._reject(items, answer)
-        elif not answer.retryable:
-            self._settle(items, Cause.REFUSED, answer.message)
-        elif self._settings.offline == "drop":
-            self._settle(items, Cause.OFFLINE, answer.message)
-        else:
-            self._put_back(items)
-            self._pause(answer)
-            return False
-        return True
-
-    def _settle(self, items: Sequence[Item], cause: str | None = None, message: str = "") -> None:
+    def _report_losses(self) -> None:
+        """With a success the server hears what it will not get. Decision 0022."""
         with self._changed:
-            self._buffer.settle(items, cause)
-            self._changed.notify_all()
-        if cause is not None:
-            self._guard.note("delivery", f"{len(items)} records lost ({cause}): {message}")
+            self._courier.delivered = False
+            if not self._stopped:
+                self._offer_reports()
 
-    def _reject(self, items: Sequence[Item], answer: Answer) -> None:
-        """The server does not say which records it rejected, so they count for the request's lowest class."""
-        lowest = max(item.priority for item in items)
-        with self._changed:
-            self._buffer.lose(lowest, Cause.REJECTED, answer.rejected)
-        self._guard.note("delivery", f"{answer.rejected} records rejected: {answer.message}")
-
-    def _put_back(self, items: Sequence[Item]) -> None:
-        if not items:
+    def _offer_reports(self) -> None:
+        if not self._buffer.ledger:
             return
-        with self._changed:
-            if self._stopped:
-                self._buffer.settle(items, Cause.SHUTDOWN)
-            else:
-                self._buffer.put_back(items)
-            self._changed.notify_all()
+        for report in self._buffer.ledger.take():
+            event = Event(semconv.EVENT_LOSSES, time.time_ns(), report, self._resource)
+            if self._buffer.offer(Priority.RUN, estimate_bytes(report), event):
+                self._schedule(Priority.RUN)
 
-    def _pause(self, answer: Answer) -> None:
-        self._failures += 1
-        first_s, longest_s = _BACKOFF_S
-        pause_s = min(longest_s, first_s * 2 ** min(self._failures - 1, 10)) * random.uniform(0.8, 1.2)
-        if answer.retry_after_s is not None:
-            pause_s = max(pause_s, min(answer.retry_after_s, _MAX_RETRY_AFTER_S))
-        with self._changed:
-            if self._flushes:
-                pause_s = min(pause_s, _FLUSH_BACKOFF_S)
-            self._blocked_until_s = time.monotonic() + pause_s
-        self._guard.note("delivery", f"{self._settings.endpoint} is away: {answer.message}")
+
+def _started(work: Callable[[], None], name: str) -> threading.Thread | None:
+    """None at the interpreter's end or without memory for a thread: the next record tries again."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    with contextlib.suppress(RuntimeError, MemoryError):
+        thread.start()
+        return thread
+    return None
 
 
 def _reset_all_after_fork() -> None:
-    for pipeline in _pipelines:
+    for pipeline in list(_pipelines):
         pipeline.reset_after_fork()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from types import NoneType
 from typing import Any
 
 from xray_otel._columns import DEFERRED, ELIMINATED, KEPT, SPILL_ROWS, Columns, filled
-from xray_otel._encode import Key, Missing
+from xray_otel._encode import NAME_BYTES, Key, Missing, text_of
 from xray_otel._guard import guarded
 from xray_otel._judging import PLAIN, Judging, observed
 from xray_otel.semconv import VERDICTS
@@ -17,6 +18,10 @@ Column = Sequence[Any] | str | int | float | bool | Missing | None
 
 _LETTERS = {word: letter for letter, word in VERDICTS.items()} | {letter: letter for letter in VERDICTS}
 _ALL_LETTERS = frozenset(VERDICTS)
+
+
+_MAX_ITEMS = 2_000_000
+"""A mistaken iterable may be endless."""
 
 
 class Recording(Judging):
@@ -56,7 +61,7 @@ class Recording(Judging):
     def record(
         self,
         items: Iterable[Any],
-        verdicts: Sequence[str] | str,
+        verdicts: Sequence[str] | Sequence[bool] | str,
         reasons: Column = None,
         scores: Column = None,
         values: Column = None,
@@ -69,40 +74,57 @@ class Recording(Judging):
         Many candidates at once, in the order they were judged.
 
         verdicts: one word for all (``kept``, ``eliminated``, ``scored``, ``selected``,
-        ``not_selected``, ``deferred``, ``merged``), a word per candidate, or a string with
-        one letter per candidate (K E S W N D M).
+        ``not_selected``, ``deferred``, ``merged``), a word per candidate, a string with one
+        letter per candidate (K E S W N D M), or what a filter found: a list or array of
+        booleans, true for kept and false for eliminated, which is the fastest.
         The other columns: one value for all, or one entry per candidate (a list, a tuple,
-        an array), None where there is none.
+        an array), None where there is none. One reason beside booleans is that of the eliminated.
 
         In mode ``strict`` a column of another length or an unknown verdict raises
         UsageError; otherwise such a column is left out and such a verdict is ``deferred``.
         """
         if not self._hears():
             return
-        self._recorder.touched = True
-        columns = self._columns(items, verdicts, key)
+        recorder = self._recording()
+        recorder.touched = True
+        passed = _booleans(verdicts)
+        columns = self._columns(items, verdicts, passed, key)
         count = len(columns)
         if not count:
             return
-        columns.reasons = self._column("reasons", reasons, count)
+        if passed is not None and len(passed) == count and isinstance(reasons, str):
+            _give_reason(columns, text_of(reasons, NAME_BYTES))
+        else:
+            columns.reasons = self._column("reasons", reasons, count)
         columns.texts = self._column("texts", texts, count)
         columns.scores = self._column("scores", scores, count)
-        columns.values = self._observed("values", values, count)
-        columns.thresholds = self._observed("thresholds", thresholds, count)
-        self._recorder.add(columns)
-        if len(self._recorder) >= SPILL_ROWS:
+        columns.values, plain_values = self._observed("values", values, count)
+        columns.thresholds, plain_thresholds = self._observed("thresholds", thresholds, count)
+        columns.plain = plain_values and plain_thresholds
+        recorder.add(columns)
+        if len(recorder) >= SPILL_ROWS:
             self._spill()
 
-    def _columns(self, items: Iterable[Any], verdicts: Sequence[str] | str, key: Key) -> Columns:
-        ids = items if isinstance(items, list | tuple) else list(items)
-        if key is not None or not {str}.issuperset(map(type, ids)):
+    def _columns(
+        self, items: Iterable[Any], verdicts: Sequence[Any], passed: bytes | None, key: Key
+    ) -> Columns:
+        ids = items if isinstance(items, list | tuple) else list(islice(items, _MAX_ITEMS + 1))
+        if len(ids) > _MAX_ITEMS:
+            self._complain(f"record() takes at most {_MAX_ITEMS} items in a call; the others are left out")
+            ids = ids[:_MAX_ITEMS]
+        if key is not None or not _are_texts(ids):
             ids = [self._id(item, key) for item in ids]
         count = len(ids)
+        if passed is not None:
+            text = passed.translate(_LETTERS_OF_BOOLEANS).decode()
+            if len(text) == count:
+                return Columns(list(ids), text)
+            verdicts = list(text)
         if isinstance(verdicts, str) and verdicts in _LETTERS:
             return Columns(list(ids), _LETTERS[verdicts] * count)
         letters = list(islice(verdicts, count + 1))
-        if not _ALL_LETTERS.issuperset(letters):
-            letters = [_LETTERS.get(verdict, "") for verdict in letters]
+        if not _are_letters(letters):
+            letters = [_LETTERS.get(word, "") if isinstance(word, str) else "" for word in letters]
         if len(letters) != count:
             self._complain(f"record() got {count} items and another number of verdicts")
             letters = (letters + [DEFERRED] * count)[:count]
@@ -118,17 +140,91 @@ class Recording(Judging):
         if isinstance(column, str | int | float | Missing):
             return [column] * count
         entries = column.tolist() if hasattr(column, "tolist") else column
-        # Not list(entries): a mistaken column may be endless.
+        # Not always list(entries): a mistaken column may be endless.
+        if type(entries) is list and len(entries) == count:
+            return filled(entries.copy())
         found = list(islice(entries, count + 1)) if isinstance(entries, Iterable) else [entries] * count
         if len(found) != count:
             self._complain(f"record() got {count} items and another number of {name}")
             return None
         return filled(found)
 
-    def _observed(self, name: str, column: Any, count: int) -> list[Any] | None:
+    def _observed(self, name: str, column: Any, count: int) -> tuple[list[Any] | None, bool]:
+        """The column, and whether it is ``plain``."""
         if column is not None and (type(column) is str or type(column) in PLAIN):
-            return [observed(column)] * count
+            return [observed(column)] * count, type(column) is float
         found = self._column(name, column, count)
-        if found is None or PLAIN.issuperset(map(type, found)):
-            return found
-        return [None if entry is None else observed(entry) for entry in found]
+        if found is not None and _add_up(found) and found[0] != found[-1]:
+            return found, True
+        kinds = set(map(type, found or ()))
+        if kinds <= _FLOATS:
+            return found, True
+        if kinds <= PLAIN or found is None:
+            return found, False
+        return [None if entry is None else observed(entry) for entry in found], False
+
+
+def _booleans(verdicts: Any) -> bytes | None:
+    """A byte for each, 0 for false; None when they are no booleans."""
+    if isinstance(verdicts, str | bytes):
+        return None
+    found = verdicts.tolist() if hasattr(verdicts, "tolist") else verdicts
+    if not isinstance(found, list | tuple) or not found:
+        return None
+    try:
+        if type(found[0]) is bool:
+            return bytes(found)
+        # A list of numpy's own, as comparing one value after the other gives it.
+        if all(getattr(getattr(entry, "dtype", None), "kind", None) == "b" for entry in found):
+            return bytes(map(bool, found))
+    except Exception:  # noqa: BLE001 - the host's value may do anything when it is asked
+        pass
+    return None
+
+
+def _add_up(column: list[Any]) -> bool:
+    """Whether these are numbers, floats among them: a fifth of the time of asking each for its type."""
+    try:
+        return type(sum(column)) is float
+    except Exception:  # noqa: BLE001 - the host's value may do anything when it is asked
+        return False
+
+
+def _are_letters(verdicts: Sequence[Any]) -> bool:
+    try:
+        return _ALL_LETTERS.issuperset(verdicts)
+    except TypeError:  # something that cannot be hashed is among them
+        return False
+
+
+def _are_texts(ids: Sequence[Any]) -> bool:
+    try:
+        "".join(ids)  # a quarter of the time of asking each for its type
+    except TypeError:
+        return False
+    return True
+
+
+_FLOATS = frozenset({float, NoneType})
+
+
+def _give_reason(columns: Columns, reason: str) -> None:
+    """Gives the reason to all that are eliminated, the others being kept, and counts it on the way."""
+    letters = columns.verdicts
+    out = letters.count(ELIMINATED)
+    kept = len(letters) - out
+    if kept * _FEW < len(letters):  # as in most filters: found a letter at a time, in a tenth of the time
+        reasons: list[str | None] = [reason] * len(letters)
+        at = letters.find(KEPT)
+        while at >= 0:
+            reasons[at] = None
+            at = letters.find(KEPT, at + 1)
+    else:
+        reasons = list(map({ELIMINATED: reason, KEPT: None}.__getitem__, letters))
+    columns.reasons = reasons
+    counts = {reasons[0]: 0, reason: out, None: kept}  # the first one used comes first
+    columns.reason_counts = {word: count for word, count in counts.items() if count}
+
+
+_FEW = 16
+_LETTERS_OF_BOOLEANS = ELIMINATED.encode() + KEPT.encode() * 255

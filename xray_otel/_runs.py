@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import functools
-import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -18,13 +17,15 @@ from opentelemetry.trace import Span, Status, StatusCode
 from xray_otel import semconv
 from xray_otel._buffer import Event, Priority
 from xray_otel._client import Client
-from xray_otel._context import RUN_KEY, STEP_KEY, RunScope, current_scope
-from xray_otel._encode import NAME_BYTES, WHY_BYTES, json_text, number, shown, text_of
-from xray_otel._guard import IDLE, guarded
+from xray_otel._context import RUN_KEY, STEP_KEY, RunScope, leave, with_baggage
+from xray_otel._encode import NAME_BYTES, WHY_BYTES, json_text, named_text, number, shown, text_of
+from xray_otel._guard import IDLE, described, guarded
 from xray_otel._host_errors import error_message, error_type, run_status
 from xray_otel._ids import is_run_id, new_run_id
+from xray_otel._schemas import MAX_PROBLEMS, Rules, Schema, report
 from xray_otel._setup import client
 from xray_otel._steps import Step, send_artifact
+from xray_otel._wrapping import wrapped
 from xray_otel.errors import DeliveryError, UsageError
 from xray_otel.settings import Capture
 
@@ -36,7 +37,8 @@ _MAX_TAGS = 64
 class Run:
     """
     One run of a pipeline. Use it by ``with`` or ``async with``, or as a decorator of a
-    function or coroutine function, where each call is a run of its own.
+    function, where each call is a run of its own: also of a coroutine function, and of a
+    generator function, where the run lasts until the generator ends.
 
     Made by ``xray_otel.run``. An exception that leaves it marks it as crashed (an
     interruption or cancellation as cancelled) and goes on unchanged.
@@ -47,6 +49,7 @@ class Run:
         self._arguments = arguments
         self._attributes: dict[str, Any] = {}
         self._tags = 0
+        self._rules: Rules | None = None
         self._client: Client | None = None
         self._guard = IDLE
         self._token: Any = None
@@ -56,7 +59,7 @@ class Run:
         self._resource = Resource.get_empty()
         self._lost_before = 0
         given = arguments.get("run_id")
-        self.run_id: str = given if is_run_id(given) else new_run_id()
+        self.run_id: str = given if is_run_id(given) and text_of(given, NAME_BYTES) == given else new_run_id()
         """The run's id. Give it to the people who will ask about the run."""
         self._scope = RunScope(self, self.run_id, {semconv.RUN_ID: self.run_id})
 
@@ -78,7 +81,8 @@ class Run:
         arguments = self._arguments
         given = arguments.get("run_id")
         if given is not None and given is not self.run_id:
-            self._complain(f"run_id {shown(given)} is not 1 to 128 of A-Z a-z 0-9 _ -; {self.run_id} is used")
+            wanted = "1 to 128 of A-Z a-z 0-9 _ -, and not masked"
+            self._complain(f"run_id {shown(given)} is not {wanted}; {self.run_id} is used")
         self._client = current
         self._active = True  # the methods that describe the run record only while it is active
         tracing = current.tracing
@@ -87,14 +91,16 @@ class Run:
         name = "run" if self._pipeline is None else text_of(self._pipeline, NAME_BYTES) or "run"
         self._scope.identity = {semconv.PIPELINE_NAME: name, semconv.RUN_ID: self.run_id}
         try:
+            self._follow(arguments.get("schema"), current)
             self._describe(arguments)
         except Exception as error:  # noqa: BLE001 - a bad description must not lose the run
             self._guard.failed("run", error)
-        context = otel_context.get_current()
-        self._span = tracing.tracer.start_span(name, context)
-        values = trace.set_span_in_context(self._span, otel_context.set_value(STEP_KEY, None, context))
-        inside = self._scope.context = otel_context.set_value(RUN_KEY, self._scope, values)
-        start = self._attributes | {semconv.CAPTURE_LEVEL: current.settings.capture} | self._scope.identity
+        run_id = self.run_id if current.settings.sends_baggage else None
+        context = with_baggage(run_id, otel_context.get_current())
+        self._span, inside = tracing.begin(name, context, {RUN_KEY: self._scope, STEP_KEY: None})
+        self._scope.context = inside
+        level = {semconv.CAPTURE_LEVEL: current.settings.capture_of(name)}
+        start = self._attributes | level | self._scope.identity
         self._emit(semconv.EVENT_RUN_START, start)
         self._token = otel_context.attach(inside)
 
@@ -105,7 +111,7 @@ class Run:
         if arguments.get("entity") is not None:
             self._attributes[semconv.RUN_ENTITY] = text_of(arguments["entity"], NAME_BYTES)
         if arguments.get("input") is not None:
-            self._attributes[semconv.RUN_INPUT] = json_text(arguments["input"])
+            self.set_input(arguments["input"])
         timeout_s = arguments.get("timeout_s")
         if timeout_s is not None:
             figure = number(timeout_s)
@@ -114,8 +120,31 @@ class Run:
             else:
                 self._attributes[semconv.RUN_TIMEOUT_S] = figure
         if arguments.get("tags") is not None:
-            for key, value in arguments["tags"].items():
+            for key, value in islice(arguments["tags"].items(), _MAX_TAGS + 1):
                 self.tag(key, value)
+
+    def _follow(self, given: object, current: Client) -> None:
+        """Has the run and its steps follow a schema, and tells the server of it."""
+        schema = current.schema
+        if given is not None:
+            try:
+                schema = self._scope.schema = current.schema_of(given)
+            except UsageError as error:
+                self._guard.failed("run", error)
+        if schema is not None:
+            current.announce(schema)
+            self._rules = schema.run
+            self._attributes |= {semconv.SCHEMA_ID: schema.id, semconv.SCHEMA_VERSION: schema.version}
+
+    def _payload(self, section: str, value: Any) -> str:
+        if self._rules is None:
+            return json_text(value)
+        text, problems = self._rules.payload(section, value)
+        if problems:
+            told = self._attributes.get(semconv.SCHEMA_VIOLATIONS, []) + list(map(str, problems))
+            self._attributes[semconv.SCHEMA_VIOLATIONS] = told[:MAX_PROBLEMS]
+            report(self._guard, self._rules.mode, "run", problems)
+        return text
 
     def __exit__(
         self,
@@ -126,7 +155,7 @@ class Run:
         if self._client is None or self._token is None:
             return
         self._active = False
-        otel_context.detach(self._token)
+        leave(self._token)
         self._token = None
         try:
             self._finish(error)
@@ -135,9 +164,10 @@ class Run:
             if error is None:
                 self._guard.failed("run", failure)
             else:  # even a strict client does not replace the pipeline's own exception
-                self._guard.note("run", f"{type(failure).__name__}: {failure}")
+                self._guard.note("run", described(failure))
         if self._guard.strict and error is None:
             self._check_delivery(self._client)
+        self._client.pipeline.run_ended()
 
     def _finish(self, error: BaseException | None) -> None:
         status = run_status(error)
@@ -182,21 +212,7 @@ class Run:
         """The function as a pipeline; each call is one run."""
         pipeline = self._pipeline or getattr(function, "__name__", None)
 
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def call_async(*args: Any, **kwargs: Any) -> Any:
-                with Run(pipeline, **self._arguments):
-                    return await function(*args, **kwargs)
-
-            return cast(Function, call_async)
-
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with Run(pipeline, **self._arguments):
-                return function(*args, **kwargs)
-
-        return cast(Function, call)
+        return wrapped(function, lambda: Run(pipeline, **self._arguments))
 
     def step(
         self,
@@ -216,7 +232,7 @@ class Run:
         """As ``xray_otel.step``, but of this run also in a thread that the context did not reach."""
         return Step(
             name,
-            run=self._scope,
+            run=self._scope if self.run_id else None,  # there may have been none to join
             type=type,
             why=why,
             input=input,
@@ -233,13 +249,13 @@ class Run:
     def set_input(self, value: Any) -> None:
         """What the run was given: any value, recorded as JSON of at most 16 KiB."""
         if self._hears():
-            self._attributes[semconv.RUN_INPUT] = json_text(value)
+            self._attributes[semconv.RUN_INPUT] = self._payload("input", value)
 
     @guarded
     def set_output(self, value: Any) -> None:
         """What the run returned: any value, recorded as JSON of at most 16 KiB."""
         if self._hears():
-            self._attributes[semconv.RUN_OUTPUT] = json_text(value)
+            self._attributes[semconv.RUN_OUTPUT] = self._payload("output", value)
 
     @guarded
     def outcome(self, outcome: str, reason: str | None = None) -> None:
@@ -260,7 +276,7 @@ class Run:
             if self._tags >= _MAX_TAGS:
                 raise UsageError(f"a run has at most {_MAX_TAGS} tags; {shown(key)} is left out")
             self._tags += 1
-        self._attributes[name] = text_of(value, NAME_BYTES)
+        self._attributes[name] = named_text(key, value, NAME_BYTES)
 
     @guarded
     def wait(self, until: datetime.datetime | float | None = None) -> None:
@@ -310,16 +326,6 @@ class Run:
         self._guard.failed("run", UsageError(message))
 
 
-def current_run() -> Run:
-    """
-    The run that encloses the calling code.
-
-    Outside of any, and while X-Ray is disabled, a run that records nothing.
-    """
-    scope = current_scope()
-    return Run(None) if scope is None else cast(Run, scope.run)
-
-
 def run(
     pipeline: str | None = None,
     *,
@@ -329,6 +335,7 @@ def run(
     tags: Mapping[str, str] | None = None,
     run_id: str | None = None,
     timeout_s: float | None = None,
+    schema: Schema | None = None,
 ) -> Run:
     """
     A run of ``pipeline``, as context manager or decorator.
@@ -338,6 +345,7 @@ def run(
     input: any value, recorded as JSON of at most 16 KiB. tags: labels, at most 64.
     run_id: 1 to 128 of ``A-Z a-z 0-9 _ -``; default: a new one that sorts by time.
     timeout_s: seconds of silence after which the server takes the run for incomplete.
+    schema: what its steps follow, instead of that of ``configure``.
 
     Raises nothing in the mode ``best_effort``. In ``strict``: UsageError for a bad argument
     when the run is entered, and DeliveryError when it ends and was not all acknowledged.
@@ -350,4 +358,5 @@ def run(
         tags=tags,
         run_id=run_id,
         timeout_s=timeout_s,
+        schema=schema,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -11,26 +9,34 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
 
 from xray_otel import semconv
 from xray_otel._artifacts import artifact_attributes
 from xray_otel._buffer import Cause, Event, Priority
 from xray_otel._client import Client
-from xray_otel._context import RUN_KEY, STEP_KEY, RunScope, current_scope
+from xray_otel._columns import Recorder
+from xray_otel._context import RUN_KEY, STEP_KEY, RunScope, current_scope, leave
 from xray_otel._decisions import Chunk
 from xray_otel._describing import Describing
 from xray_otel._encode import NAME_BYTES, number, shown, text_of
 from xray_otel._evidence import Evidence
-from xray_otel._guard import IDLE, guarded
+from xray_otel._guard import IDLE, described, guarded
 from xray_otel._host_errors import error_message, error_type
 from xray_otel._ids import new_step_id
+from xray_otel._judging import CLOSED
 from xray_otel._setup import client
+from xray_otel._wrapping import wrapped
 from xray_otel.errors import UsageError
-from xray_otel.settings import Capture
+from xray_otel.settings import Capture, Settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+DESCRIBED = "__xray_step__"
+"""
+Attribute of a decorated function: the Step that says what each call of it is, and the function.
+Other decorators around it copy the attribute, and are told from it by that.
+"""
 
 _MAX_PARENTS = 64
 _LEVELS = semconv.CAPTURE_LEVELS
@@ -39,7 +45,8 @@ _LEVELS = semconv.CAPTURE_LEVELS
 class Step(Describing):
     """
     One step of a pipeline. Use it by ``with`` or ``async with``, or as a decorator of a
-    function or coroutine function; of a generator function only the call is covered.
+    function, coroutine function or generator function. A generator's step lasts until it
+    ends, and the code that takes its items stays outside.
 
     Made by ``xray_otel.step`` and ``Run.step``. An exception that leaves the step marks it
     as failed and goes on unchanged. Recording is safe from several threads; the other
@@ -54,6 +61,7 @@ class Step(Describing):
         "_identity",
         "_index",
         "_is_source",
+        "_level",
         "_name",
         "_resource",
         "_run",
@@ -71,8 +79,13 @@ class Step(Describing):
         self._guard = IDLE
         self._metrics = 0
         self._declared = []
+        self._problems = []
+        self._rules = None
         self._asked_for = None
         self._active = False
+        self._rows = CLOSED
+        self._recorder = None
+        self._evidence: Evidence | None = None
         self._entered = False
         self._index: int | None = None
         self._client: Client | None = None
@@ -85,12 +98,12 @@ class Step(Describing):
         self._guard = current.guard
         try:
             if self._entered:
-                raise UsageError(f"step {self._name!r} is entered twice; make a new one")
+                raise UsageError(f"step {shown(self._name)} is entered twice; make a new one")
             self._entered = True
             if not current.settings.disabled:
                 self._start(current)
         except Exception as error:  # noqa: BLE001 - recording must not harm the pipeline
-            self._active = False
+            self._close()
             self._guard.failed("step", error)
         return self
 
@@ -99,40 +112,54 @@ class Step(Describing):
         arguments = self._arguments
         tracing = current.tracing
         context = otel_context.get_current()
-        run = current_scope(context)
+        run = current_scope(context, accept=current.settings.accepts_baggage)
         if self._run is not None and self._run is not run:
             # In another thread, where the run's context did not come along.
             run = self._run
             context = otel_context.set_value(RUN_KEY, run, run.context or context)
+        elif run is not None and run.run is None:
+            context = otel_context.set_value(RUN_KEY, run, context)  # known by baggage until now
         self._run = run
         self._active = True  # the methods that describe the step record only while it is active
         try:
-            self._describe(arguments)
+            self._describe(current, arguments)
         except Exception as error:  # noqa: BLE001 - a bad description must not lose the step
             self._guard.failed("step", error)
-        self.step_id = _text_or(arguments.get("step_id"), "") or new_step_id()
-        capture = self._capture_level(arguments.get("capture"), current)
-        seed = self.step_id if run is None else run.run_id
-        self._evidence = Evidence(capture, current.settings.sample_size, seed)
-        self._record_into(self._evidence.recorder)
-        self._identity = self._identify(arguments.get("attempt", 1))
+        self._name = name = _text_or(self._name, "") or _text_or(arguments.get("type"), "") or "step"
+        attempt = arguments.get("attempt", 1)
+        self.step_id = _text_or(arguments.get("step_id"), "")
+        if not self.step_id:
+            derived = None if run is None else run.derived_step(name)
+            self.step_id, attempt = derived or (new_step_id(), attempt)
+        capture = self._capture_level(arguments.get("capture"), current.settings)
+        self._level = capture
+        self._followed = set() if run is None else run.followed
+        self._identity = self._identify(attempt)
         if run is not None:
             self._index = run.next_step_index()
         self._resource = tracing.resource
         self._started_ns = time.time_ns()
-        name = _text_or(self._name, "") or _text_or(arguments.get("type"), "") or "step"
-        self._name = name
-        self._span = tracing.tracer.start_span(name, context)
-        inside = otel_context.set_value(STEP_KEY, self, trace.set_span_in_context(self._span, context))
+        self._span, inside = tracing.begin(name, context, {STEP_KEY: self})
         self._token = otel_context.attach(inside)
 
-    def _describe(self, arguments: dict[str, Any]) -> None:
-        word = _text_or(arguments.get("type"), "custom")
-        known = semconv.STEP_TYPE_ALIASES.get(word.lower(), word.lower())
-        if known not in semconv.STEP_TYPES:
-            self._complain(f"step type {word!r} is none of {', '.join(sorted(semconv.STEP_TYPES))}")
+    def _new_recorder(self) -> Recorder:
+        seed = self.step_id if self._run is None else self._run.run_id
+        sample_size = 0 if self._client is None else self._client.settings.sample_size
+        self._evidence = Evidence(self._level, sample_size, seed, self._followed)
+        return self._evidence.recorder
+
+    def _describe(self, current: Client, arguments: dict[str, Any]) -> None:
+        word = known = arguments.get("type", "custom")
+        if type(word) is not str or word not in semconv.STEP_TYPES:
+            word = _text_or(word, "custom")
+            known = semconv.STEP_TYPE_ALIASES.get(word.lower(), word.lower())
+            if known not in semconv.STEP_TYPES:
+                self._complain(f"step type {word!r} is none of {', '.join(sorted(semconv.STEP_TYPES))}")
         self._is_source = known == "search"
         self._attributes[semconv.STEP_TYPE] = known if known in semconv.STEP_TYPES else word
+        schema = current.schema if self._run is None or self._run.schema is None else self._run.schema
+        if schema is not None:
+            self._follow(schema, _text_or(self._name, "") or word, known)
         if arguments.get("why") is not None:
             self.why(arguments["why"])
         if arguments.get("input") is not None:
@@ -153,13 +180,15 @@ class Step(Describing):
             self._complain(f"top_k must be a number, got {shown(top_k)}")
         self._asked_for = top_k
 
-    def _capture_level(self, level: object, current: Client) -> Capture:
-        if level is None:
-            return current.settings.capture
-        if type(level) is not str or level not in _LEVELS:
+    def _capture_level(self, level: object, settings: Settings) -> Capture:
+        """The call's own level, else what the settings say for the step or its pipeline (``capture_of``)."""
+        if type(level) is str and level in _LEVELS:
+            return cast(Capture, level)
+        if level is not None:
             self._complain(f"capture {shown(level)} is none of {', '.join(sorted(_LEVELS))}")
-            return current.settings.capture
-        return cast(Capture, level)
+        run = self._run
+        pipeline = None if run is None else run.identity.get(semconv.PIPELINE_NAME)
+        return settings.capture_of(pipeline, self._name)
 
     def _identify(self, attempt: object) -> dict[str, object]:
         figure = number(attempt)
@@ -177,8 +206,8 @@ class Step(Describing):
     ) -> None:
         if self._client is None or self._token is None:
             return
-        self._active = False
-        otel_context.detach(self._token)
+        self._close()
+        leave(self._token)
         self._token = None
         try:
             self._finish(self._client, error)
@@ -187,13 +216,14 @@ class Step(Describing):
             if error is None:
                 self._guard.failed("step", failure)
             else:  # even a strict client does not replace the pipeline's own exception
-                self._guard.note("step", f"{type(failure).__name__}: {failure}")
+                self._guard.note("step", described(failure))
 
     def _finish(self, current: Client, error: BaseException | None) -> None:
-        try:
-            self._evidence.finish(self._send_chunk)
-        except Exception as failure:  # noqa: BLE001 - lost evidence must not take the metrics with it
-            self._lose_evidence(current, failure)
+        if self._evidence is not None:
+            try:
+                self._evidence.finish(self._send_chunk)
+            except Exception as failure:  # noqa: BLE001 - lost evidence must not take the metrics with it
+                self._lose_evidence(current, failure)
         attributes = self._collect(error)
         span = self._span
         if span.get_span_context().trace_flags.sampled and span.is_recording():
@@ -213,8 +243,14 @@ class Step(Describing):
 
     def _collect(self, error: BaseException | None) -> dict[str, Any]:
         """All attributes in the order of writing: identity last, where no limit evicts it."""
-        attributes = self._evidence.attributes(is_source=self._is_source, declared=self._declared)
+        if self._declared:
+            self._recording()
+        evidence = self._evidence
+        attributes: dict[str, Any] = {}
+        if evidence is not None:
+            attributes = evidence.attributes(is_source=self._is_source, declared=self._declared)
         attributes |= self._attributes
+        attributes |= self._violations()
         top_k = number(self._asked_for) if self._asked_for is not None else None
         if top_k is not None and 0 <= top_k < 2**63:
             attributes[semconv.STEP_TOP_K] = int(top_k)
@@ -222,7 +258,7 @@ class Step(Describing):
             attributes[semconv.ERROR_TYPE] = error_type(error)
         if self._index is not None:
             attributes[semconv.STEP_INDEX] = self._index
-        attributes[semconv.CAPTURE_LEVEL] = self._evidence.level
+        attributes[semconv.CAPTURE_LEVEL] = self._level
         attributes |= self._identity
         attributes[semconv.SPAN_KIND] = "step"
         return attributes
@@ -241,22 +277,18 @@ class Step(Describing):
     def __call__(self, function: Function) -> Function:
         """The function as a step of its own name; each call is one step."""
         name = self._name or getattr(function, "__name__", None)
+        decorated = wrapped(function, lambda: self._anew(name))
+        # For step engines, whose own step it may be.
+        decorated.__dict__[DESCRIBED] = self._anew(name), decorated
+        return decorated
 
-        if inspect.iscoroutinefunction(function):
+    def described(self) -> dict[str, Any]:
+        """The arguments that it was made with, and its name."""
+        return {"name": self._name, **self._arguments}
 
-            @functools.wraps(function)
-            async def call_async(*args: Any, **kwargs: Any) -> Any:
-                with Step(name, run=self._run, **self._arguments):
-                    return await function(*args, **kwargs)
-
-            return cast(Function, call_async)
-
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with Step(name, run=self._run, **self._arguments):
-                return function(*args, **kwargs)
-
-        return cast(Function, call)
+    def _anew(self, name: str | None = None) -> Step:
+        """One like this that is not entered yet, under another name if one is given."""
+        return Step(name or self._name, run=self._run, **self._arguments)
 
     @guarded
     def artifact(
@@ -272,15 +304,18 @@ class Step(Describing):
             send_artifact(self._client, self._event, self._identity, (kind, data, content_type, name))
 
     def _spill(self) -> None:
-        if self._client is not None:
+        if self._client is not None and self._evidence is not None:
             try:
                 self._evidence.spill(self._send_chunk)
             except Exception as failure:  # noqa: BLE001 - recording must not harm the pipeline
                 self._lose_evidence(self._client, failure)
 
     def _lose_evidence(self, current: Client, failure: Exception) -> None:
-        current.pipeline.lose(Priority.DECISIONS, Cause.ENCODING)
-        self._guard.note("step", f"decisions are lost: {type(failure).__name__}: {failure}")
+        evidence, run_id = self._evidence, self._identity.get(semconv.RUN_ID)
+        if evidence is not None and evidence.lost:
+            lost, evidence.lost = evidence.lost, 0
+            current.pipeline.lose(Priority.DECISIONS, Cause.ENCODING, run_id, lost)
+        self._guard.note("step", f"decisions are lost: {described(failure)}")
 
     def _unheard(self) -> None:
         current = self._client or client()
@@ -329,7 +364,7 @@ def send_artifact(
         kind, data, content_type, name, current.settings.artifact_bytes
     )
     if not complete:
-        current.pipeline.lose(Priority.ARTIFACT, Cause.TOO_LARGE)
+        current.pipeline.lose(Priority.ARTIFACT, Cause.TOO_LARGE, identity.get(semconv.RUN_ID))
         current.guard.note("artifact", f"payload of {attributes[semconv.ARTIFACT_SIZE]} bytes is not sent")
     current.emit(Priority.ARTIFACT, event(semconv.EVENT_ARTIFACT, attributes | identity))
 

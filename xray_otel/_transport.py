@@ -6,25 +6,34 @@ import contextlib
 import email.utils
 import gzip
 import http.client
+import socket
 import time
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
-    ExportLogsServiceRequest,
-    ExportLogsServiceResponse,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from xray_otel._version import __version__
 from xray_otel.settings import Settings
 
-Request = ExportTraceServiceRequest | ExportLogsServiceRequest
+
+class Signal(IntEnum):
+    """What a request carries. The numbers stand in the spool's files."""
+
+    TRACES = 1
+    LOGS = 2
+
+
+class Payload(NamedTuple):
+    """One request: the bytes of an Export…ServiceRequest, not compressed."""
+
+    signal: Signal
+    data: bytes
+
 
 GZIP_LEVEL = 1
 """196 KB of decisions: 3.5 ms and 87 KB; level 6 takes 11.9 ms for 81 KB."""
@@ -38,6 +47,8 @@ class Answer(NamedTuple):
     """Records that the server did not take of a delivered request."""
     retryable: bool = False
     """Whether the same request may succeed later."""
+    too_large: bool = False
+    """Whether smaller requests with the same records may succeed."""
     retry_after_s: float | None = None
     """What the server asked to wait."""
     message: str = ""
@@ -46,7 +57,7 @@ class Answer(NamedTuple):
 class Transport(Protocol):
     """Sends one request at a time; used by one thread."""
 
-    def send(self, request: Request, timeout_s: float) -> Answer:
+    def send(self, payload: Payload, timeout_s: float) -> Answer:
         """Returns when the server has answered or it is sure that it will not; never raises OSError."""
 
     def close(self) -> None:
@@ -81,34 +92,37 @@ class HttpTransport:
         if settings.api_key:
             self._headers["Authorization"] = f"Bearer {settings.api_key}"
         self._connection: http.client.HTTPConnection | None = None
+        self._closed = False
 
-    def send(self, request: Request, timeout_s: float) -> Answer:
-        path = "/v1/traces" if isinstance(request, ExportTraceServiceRequest) else "/v1/logs"
-        body = gzip.compress(request.SerializeToString(), GZIP_LEVEL)
+    def send(self, payload: Payload, timeout_s: float) -> Answer:
+        path = "/v1/traces" if payload.signal is Signal.TRACES else "/v1/logs"
+        body = gzip.compress(payload.data, GZIP_LEVEL)
         reused = self._connection is not None
         try:
             try:
-                return self._exchange(path, body, timeout_s, request)
+                return self._exchange(path, body, timeout_s, payload.signal)
             except (http.client.RemoteDisconnected, ConnectionError):
                 # A server may close an idle connection at any time; only a fresh one says that it is away.
-                if not reused:
+                if not reused or self._closed:
                     raise
-                self.close()
-                return self._exchange(path, body, timeout_s, request)
+                self._hang_up()
+                return self._exchange(path, body, timeout_s, payload.signal)
         except (OSError, http.client.HTTPException) as error:
-            self.close()
+            self._hang_up()
             return Answer(False, retryable=True, message=f"{type(error).__name__}: {error}")
 
-    def _exchange(self, path: str, body: bytes, timeout_s: float, request: Request) -> Answer:
+    def _exchange(self, path: str, body: bytes, timeout_s: float, signal: Signal) -> Answer:
         connection = self._connection or self._connect(timeout_s)
         self._connection = connection
+        if self._closed:  # by another thread, which may have seen no connection yet
+            raise ConnectionAbortedError("the client was shut down")
         connection.request("POST", self._prefix + path, body, self._headers)
         response = connection.getresponse()
         data = response.read(_MAX_ANSWER_BYTES)
         if response.will_close or not response.isclosed():
-            self.close()
+            self._hang_up()
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return read_answer(response.status, headers, data, request)
+        return read_answer(response.status, headers, data, signal)
 
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
@@ -118,13 +132,20 @@ class HttpTransport:
         return connection
 
     def close(self) -> None:
+        self._closed = True
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            with contextlib.suppress(OSError):
+                if connection.sock is not None:
+                    connection.sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for the answer
             with contextlib.suppress(OSError):
                 connection.close()
 
 
-def read_answer(status: int, headers: Mapping[str, str], data: bytes, request: Request) -> Answer:
+def read_answer(status: int, headers: Mapping[str, str], data: bytes, signal: Signal) -> Answer:
     """
     The meaning of an OTLP/HTTP response; names of ``headers`` in lower case.
 
@@ -132,19 +153,19 @@ def read_answer(status: int, headers: Mapping[str, str], data: bytes, request: R
     data without a word. Source: OTLP specification, "OTLP/HTTP Response".
     """
     if status == 200:
-        return read_success(data, request)
+        return read_success(data, signal)
     if status in _RETRYABLE_STATUSES:
         return Answer(
             False, retryable=True, retry_after_s=_retry_after_s(headers), message=f"HTTP status {status}"
         )
-    return Answer(False, message=f"HTTP status {status}")
+    return Answer(False, too_large=status == 413, message=f"HTTP status {status}")
 
 
-def read_success(data: bytes, request: Request) -> Answer:
+def read_success(data: bytes, signal: Signal) -> Answer:
     """A success with its partial success; an unreadable body counts as full success."""
     response: ExportTraceServiceResponse | ExportLogsServiceResponse
     try:
-        if isinstance(request, ExportTraceServiceRequest):
+        if signal is Signal.TRACES:
             response = ExportTraceServiceResponse.FromString(data)
         else:
             response = ExportLogsServiceResponse.FromString(data)

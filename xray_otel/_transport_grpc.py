@@ -11,12 +11,9 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from xray_otel._transport import Answer, Request, partial_answer
+from xray_otel._transport import Answer, Payload, Signal, partial_answer
 from xray_otel._version import __version__
 from xray_otel.settings import Settings
 
@@ -59,14 +56,14 @@ class GrpcTransport:
     def _method(self, service: str, deserialize: Any) -> Any:
         return self._channel.unary_unary(
             f"{_SERVICE}.{service}/Export",
-            request_serializer=lambda request: request.SerializeToString(),
+            request_serializer=None,  # it is bytes already
             response_deserializer=deserialize,
         )
 
-    def send(self, request: Request, timeout_s: float) -> Answer:
-        method = self._traces if isinstance(request, ExportTraceServiceRequest) else self._logs
+    def send(self, payload: Payload, timeout_s: float) -> Answer:
+        method = self._traces if payload.signal is Signal.TRACES else self._logs
         try:
-            response = method(request, timeout=timeout_s, metadata=self._metadata)
+            response = method(payload.data, timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             return _failure(error)
         except ValueError as error:  # the channel was closed by another thread
@@ -83,7 +80,14 @@ def _failure(error: Any) -> Answer:
     retryable = code in _RETRYABLE_CODES or (
         code is grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after_s is not None
     )
-    return Answer(False, 0, retryable, retry_after_s, f"gRPC status {code.name}: {error.details()}"[:300])
+    return Answer(
+        False,
+        retryable=retryable,
+        # Without RetryInfo it is the size: what gRPC itself says of a message above the receiver's limit.
+        too_large=code is grpc.StatusCode.RESOURCE_EXHAUSTED and not retryable,
+        retry_after_s=retry_after_s,
+        message=f"gRPC status {code.name}: {error.details()}"[:300],
+    )
 
 
 def _retry_after_s(metadata: Any) -> float | None:

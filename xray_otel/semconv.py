@@ -73,6 +73,11 @@ itself)
 """
 RUN_STATUS: Final = "xray.run.status"
 """How the run ended; overrides the status of its span. (string; set by X-Ray's client)"""
+RUN_FINAL: Final = "xray.run.final"
+"""
+A run ends this way once, as a step engine's does. Of several final ends the first holds, before any
+other. (boolean; set by X-Ray's client)
+"""
 RUN_ERROR_MESSAGE: Final = "xray.run.error_message"
 """
 Message of the run's error; only on the `xray.run.end` event, a span has its status message.
@@ -96,7 +101,12 @@ X-Ray's client or by itself)
 SCHEMA_VERSION: Final = "xray.schema.version"
 """The version of that schema. (string; set by the pipeline, through X-Ray's client or by itself)"""
 SCHEMA_DOCUMENT: Final = "xray.schema.document"
-"""The schema itself, as JSON text. (string; set by X-Ray's client)"""
+"""The schema itself, as JSON text of at most 64 KiB. (string; set by X-Ray's client)"""
+SCHEMA_VIOLATIONS: Final = "xray.schema.violations"
+"""
+Where the step or run breaks its schema, as `<field>: <how>`; each becomes a flag. (string[]; set by
+X-Ray's client)
+"""
 OUTCOME_NAME: Final = "xray.outcome.name"
 """
 What a late label says something about. (string; set by the pipeline, through X-Ray's client or by

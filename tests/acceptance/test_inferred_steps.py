@@ -24,6 +24,7 @@ from tests.fixtures.foreign_spans import (
     WOOD_STAND,
 )
 from tests.fixtures.services import ServiceProcess, StartService
+from tests.fixtures.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,6 +146,38 @@ def test_the_documents_of_a_retrieval_are_its_candidates(module_xray_up: Service
     )
     assert [item for item, *_ in candidates(module_xray_up, run_id, step)] == ["B01", WOOD_STAND, "B03"]
     assert step["input"] == {"query": "laptop stand"}
+
+
+@pytest.mark.parametrize("told", ["after", "before"])
+def test_they_join_the_run_that_their_trace_names(module_xray_up: ServiceProcess, told: str):
+    """The run has an id of its own, which the instrumented clients inside it know nothing of."""
+    run_id = f"named-{told}"
+
+    def told_after(tracer: Tracer) -> None:
+        with tracer.start_as_current_span("rag", attributes=named):
+            spans(("rerank", OPENINFERENCE_RERANKER), ("chat m-1", GEN_AI_CHAT))(tracer)
+
+    def told_before(tracer: Tracer) -> None:
+        spans(("rag", named), ("rerank", OPENINFERENCE_RERANKER), ("chat m-1", GEN_AI_CHAT))(tracer)
+
+    named = {"xray.run.id": run_id, "xray.pipeline.name": "rag"}
+    trace_id = send(module_xray_up, "grpc", told_after if told == "after" else told_before)
+
+    wait_until(
+        lambda: module_xray_up.get(f"/runs/{run_id}")["steps_count"] == 2,
+        timeout_s=30.0,
+        what="the steps to join their run",
+    )
+    run = module_xray_up.get(f"/runs/{run_id}")
+    assert (run["pipeline"], run["status"], run["trace_ids"]) == ("rag", "completed", [trace_id])
+    rank, llm = run["steps"]
+    assert [(step["name"], step["run_id"], step["inferred"]) for step in (rank, llm)] == [
+        ("rerank", run_id, True),
+        ("chat m-1", run_id, True),
+    ]
+    assert [item for item, *_ in candidates(module_xray_up, run_id, rank)] == ["B03", "B01", WOOD_STAND]
+    assert "rerank" in str(module_xray_up.get(f"/runs/{run_id}/explain")["summary"])
+    assert trace_id not in [run["run_id"] for run in module_xray_up.get("/runs?limit=1000")["items"]]
 
 
 def test_the_journey_of_a_document_goes_through_both_steps(module_xray_up: ServiceProcess):

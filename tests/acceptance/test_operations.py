@@ -40,6 +40,10 @@ def test_metrics_count_what_was_done(module_xray_up: ServiceProcess):
         assert float(lines['xray_collector_records_total{what="step"}']) >= 1
         assert float(lines['xray_collector_flags_total{code="unknown_step_type"}']) >= 1
         assert float(lines['xray_collector_writes_total{result="committed"}']) >= 1
+        assert float(lines['xray_collector_request_duration_seconds_count{transport="otlp"}']) >= 1
+        # What has not happened yet is there as well, or its first time would not show as an increase.
+        assert float(lines['xray_collector_refused_total{reason="database"}']) == 0
+        assert float(lines['xray_collector_shed_total{what="decisions"}']) == 0
         assert any(name.endswith('/runs/{run_id}",status="200"}') for name in lines)
         assert float(lines["process_resident_memory_bytes"]) > 0
         assert any(name.startswith("xray_build_info") for name in lines)

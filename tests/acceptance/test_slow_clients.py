@@ -236,3 +236,17 @@ def test_a_call_without_a_message_is_told_to_come_again(start_service: StartServ
     error = caught.value
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "google.rpc.retryinfo-bin" in {entry.key for entry in error.trailing_metadata() or ()}
+
+
+def test_the_api_cuts_who_is_too_slow(start_service: StartService):
+    """Its port is as bounded as the collector's: silence, headers and bodies without end."""
+    server = start_service("up", XRAY_READ_TIMEOUT_S="1")
+    door = b"POST /api/v1/runs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with ExitStack() as stack:
+        slow = connect(server.api, stack, door + b"X-Slow: ", 20)
+        slow += connect(server.api, stack, door + b"Content-Length: 100000\r\n\r\n", 20)
+        stack.enter_context(trickling(slow))
+        sockets = [*slow, *connect(server.api, stack, b"", 20)]
+        assert server.get("/runs")["items"] == []
+        wait_until(lambda: all(map(is_closed, sockets)), timeout_s=60.0, what="every connection is closed")
+        assert server.get("/runs")["items"] == []

@@ -16,6 +16,7 @@ from collector.errors import DecisionsUnreadable, TooLarge, Undecodable
 from collector.extract.extraction import DEFAULT_LIMITS
 from collector.inference.infer import SpanInference
 from collector.reading import RequestReader
+from collector.reception import Claim, Room
 from collector.responses import JSON, PROTOBUF, Signal
 from store.assemble import assemble
 
@@ -41,7 +42,10 @@ def request(signal: Signal, encoding: str) -> Callable[[bytes], None]:
 def gzip_body(body: bytes) -> None:
     """Bodies as they come, before decompression."""
     try:
-        assert len(decompressed(body, "gzip", _BODY_LIMIT_BYTES)) <= _BODY_LIMIT_BYTES
+        assert (
+            len(decompressed(body, "gzip", _BODY_LIMIT_BYTES, Claim(Room(_BODY_LIMIT_BYTES))))
+            <= _BODY_LIMIT_BYTES
+        )
     except (Undecodable, TooLarge):
         return
 

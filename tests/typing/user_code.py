@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
 import xray_otel as xray
+from xray_otel import testing
 
 
 @dataclass
@@ -51,3 +57,32 @@ def configured() -> bool:
         step.counts(in_=5000, out=30)
         step.record([run_id], "K", scores=[0.5], thresholds=0.1)
     return xray.flush(timeout_s=1.0) and xray.shutdown()
+
+
+@xray.step(type="search")
+def pages(count: int) -> Iterator[int]:
+    yield from range(count)
+
+
+def crossing(headers: dict[str, str], pool: ThreadPoolExecutor) -> str:
+    verdict: bool | xray.Reject | xray.Accept = pool.submit(
+        xray.carry(affordable), Product("a", 1.0)
+    ).result()
+    xray.inject(headers)
+    with xray.join_run(headers) as run, run.step("s"):
+        total: int = sum(pages(3))
+    return f"{run.run_id} {verdict} {total}"
+
+
+def existing(provider: TracerProvider) -> None:
+    provider.add_span_processor(xray.XRaySpanProcessor())
+    provider.add_span_processor(BatchSpanProcessor(xray.XRaySpanExporter()))
+
+
+def tested() -> None:
+    with testing.capture(level="sampled", mode="best_effort") as captured:
+        pass
+    step: testing.RecordedStep = captured.run("competitors").step("filter", attempt=1)
+    decision: testing.Decision = step.decision("a")
+    assert decision.reason == "too_dear"
+    assert step.reasons["too_dear"] == 1

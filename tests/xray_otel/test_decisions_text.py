@@ -19,7 +19,7 @@ from xray_otel._encode import MISSING, json_text
 from xray_otel._statistics import summarize
 
 
-def columns(count: int, **given: list[Any]) -> Columns:
+def columns(count: int, **given: Any) -> Columns:
     return Columns([f"i{number}" for number in range(count)], "E" * count, **given)
 
 

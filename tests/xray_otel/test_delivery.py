@@ -36,7 +36,11 @@ def test_overload_sheds_evidence_and_delivers_every_step(otlp_receiver: HttpRece
     """With the server stalled and the budget full, evidence is lost and counted; no run or step is."""
     otlp_receiver.hold.clear()
     xray.configure(
-        endpoint=otlp_receiver.endpoint, buffer_bytes=400_000, flush_interval_ms=1, export_timeout_s=30
+        endpoint=otlp_receiver.endpoint,
+        buffer_bytes=400_000,
+        flush_interval_ms=1,
+        export_timeout_s=30,
+        offline="drop",
     )
     with xray.run("r") as run:
         for number in range(200):
@@ -174,7 +178,7 @@ def test_what_is_under_way_at_shutdown_counts_as_lost(otlp_receiver: HttpReceive
     """A request that fails after the shutdown's time was over is counted: nothing stays in between."""
     otlp_receiver.hold.clear()
     otlp_receiver.answer = lambda request: 503
-    xray.configure(endpoint=otlp_receiver.endpoint, flush_interval_ms=1)
+    xray.configure(endpoint=otlp_receiver.endpoint, flush_interval_ms=1, offline="drop")
     with xray.run("r"):
         evidence(1)
     pipeline = _setup.client().pipeline
@@ -254,7 +258,7 @@ print(time.monotonic() - started)
 
 
 def test_an_absent_server_neither_slows_nor_holds_the_program(unused_endpoint: str):
-    """Without a server the program runs at full speed and its exit takes at most the 2 s budget."""
+    """Without a server the program runs at full speed, and its exit leaves everything on disk."""
     code = PROGRAM + "import atexit; atexit.register(lambda: None); print(time.monotonic())"
     result = python(code, XRAY_ENDPOINT=unused_endpoint)
     ended = time.monotonic()
@@ -264,7 +268,7 @@ def test_an_absent_server_neither_slows_nor_holds_the_program(unused_endpoint: s
     assert ended - at_exit < 2.8
     # Of each run: its start, its span, its step's span and one chunk of decisions.
     assert result.stderr.splitlines()[-1].startswith(
-        f"xray_otel shutdown: 80 records were not delivered to {unused_endpoint} and are lost"
+        f"xray_otel shutdown: 80 records wait for {unused_endpoint} in "
     )
     assert len(result.stderr.splitlines()) <= 3
 

@@ -221,8 +221,11 @@ def test_sampled_out_spans_become_events(otlp_receiver: HttpReceiver):
     assert len(received.events("xray.step.decisions")) == 1
 
 
-def test_metric_attributes_outlive_the_span_limit(traced: Received):
+def test_metric_attributes_outlive_the_span_limit(otlp_receiver: HttpReceiver):
     """A step whose span is flooded with 200 attributes of the team's keeps all of X-Ray's."""
+    traced = otlp_receiver.received
+    provider = TracerProvider(shutdown_on_exit=False)
+    xray.configure(endpoint=otlp_receiver.endpoint, mode="strict", tracer_provider=provider)
     with xray.run("r"), xray.step("s", type="filter") as step:
         step.counts(in_=5000, out=30)
         for number in range(64):

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import decimal
-import enum
 import json
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,86 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xray_otel as xray
+from tests.fixtures.odd_values import anything, real
 from tests.fixtures.otlp_receiver import HttpReceiver, Received
 from xray_otel import _setup
 from xray_otel._encode import json_text
-
-
-class Hostile:
-    """Raises whenever it is asked anything."""
-
-    def __getattribute__(self, name: str) -> Any:
-        raise RuntimeError(f"no {name}")
-
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-    __repr__ = __str__
-
-    def __eq__(self, other: object) -> bool:
-        raise RuntimeError("no comparison")
-
-    def __hash__(self) -> int:
-        raise RuntimeError("no hash")
-
-    def __float__(self) -> float:
-        raise RuntimeError("no number")
-
-
-class Scalarish:
-    """As a scalar of an array library: ``dtype`` and ``item``."""
-
-    dtype = "float32"
-    size = 1
-
-    def item(self) -> float:
-        return 1.5
-
-    def tolist(self) -> float:
-        return 1.5
-
-
-class Colour(enum.Enum):
-    RED = "red\x00"
-
-
-@dataclasses.dataclass
-class Product:
-    id: object
-    price: object
-
-
-cycle: list[Any] = []
-cycle.append(cycle)
-
-# Short as a table: one look shows what is covered.
-# ruff: noqa: E501
-ODD = [
-    None, True, 0, -1, 2**63, -(10**400), 0.5, float("nan"), float("inf"), -0.0, "", "a", "nul\x00", "\ud800", "x" * 100_000,
-    b"\xff", decimal.Decimal("1.5"), decimal.Decimal("sNaN"), decimal.Decimal("1e999"), uuid.UUID(int=1), Colour.RED,
-    datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), datetime.date.min, datetime.timedelta(1), {1, 2}, frozenset(),
-    (1, 2), [float("nan")], {"a": object()}, {b"k": 1, None: 2, Hostile: 3}, cycle, object(), Hostile(), Scalarish(), Product, len,
-    Product(1, 2), Product(Hostile(), Hostile()), xray.MISSING, range(10**9), iter([1]), lambda: 1, {"x": [{"y": ["z" * 9999] * 99}] * 99},
-    ...,
-]  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class Odd:
-    """Stands for ``ODD[at]``: Hypothesis compares and prints what it draws, which these do not stand."""
-
-    at: int
-
-
-def real(value: Any) -> Any:
-    return ODD[value.at] if isinstance(value, Odd) else value
-
-
-anything = st.integers(0, len(ODD) - 1).map(Odd) | st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.decimals(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
-    max_leaves=8,
-)
 
 
 def strings(tree: Any) -> Iterator[str]:
@@ -119,6 +38,8 @@ def test_any_value_becomes_bounded_json(value: Any, max_bytes: int):
     assert not any("\x00" in found for found in strings(json.loads(text)))
 
 
+# Short as a table: one look shows what is covered.
+# ruff: noqa: E501
 CALLS = [
     *(lambda step, a, b, c, name=name: getattr(step, name)(a, b, c, b, a, c, key=None) for name in ("accept", "reject", "select", "not_select", "defer")),
     lambda step, a, b, c: step.accept(a, key=b),
@@ -141,7 +62,13 @@ CALLS = [
     lambda step, a, b, c: step.model(a, b),
     lambda step, a, b, c: step.sources({"s": a}),
     lambda step, a, b, c: step.sources(a),
+    lambda step, a, b, c: step.record([a, b, c], [True, False, a], b, values=[b, c, a]),
+    lambda step, a, b, c: step.record([a, b, c], a, b, values=b, thresholds=c),
+    lambda step, a, b, c: step.follow(a, b, c),
+    lambda step, a, b, c: step.follow(a, key=b),
     lambda step, a, b, c: step.fields([a, b, c], ["id", "price"]),
+    lambda step, a, b, c: step.fields([a, b, c], ["id", a], b),
+    lambda step, a, b, c: step.fields(a, b),
     lambda step, a, b, c: step.artifact(a, b, content_type=c, name=a),
 ]  # fmt: skip
 

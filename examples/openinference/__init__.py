@@ -1,0 +1,1 @@
+"""A program whose spans follow OpenInference; see README.md."""

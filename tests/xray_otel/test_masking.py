@@ -1,0 +1,271 @@
+"""Nothing that is to be hidden leaves: on the wire, on disk, to the team's own exporters, in logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Link, SpanContext
+
+import xray_otel as xray
+from tests.fixtures import secrets
+from tests.fixtures.otlp_receiver import HttpReceiver, Received
+from tests.fixtures.public_calls import PLACES, Call, is_taken_apart, plant
+from tests.fixtures.secrets import CALLED, CARD, CARD_PATTERN, KEYED, MATCHED, PATTERN, leaks
+from xray_otel import _guard
+from xray_otel._mask import FAILED, MASKED, Mask, key_words
+
+PLANTED = secrets.planted()
+
+
+class RawReceiver(HttpReceiver):
+    """Keeps the bytes of the requests too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bodies: list[bytes] = []
+
+    def take(self, request: Any) -> Any:
+        self.bodies.append(request.SerializeToString())
+        return super().take(request)
+
+
+class Logged(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[bytes] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record).encode("utf-8", "replace"))
+
+
+@pytest.fixture(scope="module")
+def logged() -> Iterator[Logged]:
+    """All that the client logs, none held back."""
+    handler, patch = Logged(), pytest.MonkeyPatch()
+    patch.setattr(_guard, "_LOG_INTERVAL_S", 0.0)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    yield handler
+    root.removeHandler(handler)
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[RawReceiver]:
+    receiver = RawReceiver()
+    yield receiver
+    xray.shutdown(1)
+    receiver.close()
+
+
+MASKING: dict[str, Any] = {"mask_patterns": [PATTERN, CARD_PATTERN], "mask": secrets.callback}
+
+
+def test_the_search_finds_secrets():
+    """The search of these tests sees a secret whole, cut and compressed."""
+    for secret in (MATCHED, KEYED[:6], str(CARD)):
+        assert leaks([f"a{secret}b".encode()])
+    assert leaks([secrets.packed(CALLED.encode())])
+    assert not leaks([b"nothing"])
+
+
+SEEDED = [
+    (place, words, value) for place in PLACES for words, value in PLANTED if not is_taken_apart(place, words)
+]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    chosen=st.lists(st.integers(0, len(SEEDED) - 1), min_size=16, max_size=40),
+    broken=st.booleans(),
+    capture=st.sampled_from(["full", "sampled", "metrics_only"]),
+)
+def test_no_secret_leaves(
+    receiver: RawReceiver, logged: Logged, chosen: list[int], broken: bool, capture: Any
+):
+    """Any secret at any argument of any public call: not a fragment of it on the wire or in logs."""
+    masking = MASKING | ({"mask": secrets.broken} if broken else {})
+    xray.configure(endpoint=receiver.endpoint, flush_interval_ms=20, capture=capture, **masking)
+    for at in chosen:
+        place, _, value = SEEDED[at]
+        plant(place, value)
+    assert xray.flush(20)
+    assert receiver.bodies
+    found = leaks([*receiver.bodies, *logged.lines])
+    receiver.bodies.clear()
+    receiver.received.records.clear()
+    logged.lines.clear()
+    assert not found, [SEEDED[at][:2] for at in chosen]
+
+
+def test_no_secret_lies_on_the_disk(tmp_path: Path, unused_endpoint: str, logged: Logged):
+    """What waits on disk for a server that is away is masked already."""
+    xray.configure(
+        endpoint=unused_endpoint, flush_interval_ms=20, exit_timeout_s=1, spool_dir=str(tmp_path), **MASKING
+    )
+    for place, _, value in SEEDED[:: len(PLANTED) // 2 - 1]:
+        plant(place, value)
+    xray.shutdown(2)
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    assert not leaks([*files, *logged.lines])
+
+
+def team_span(provider: TracerProvider) -> None:
+    """A span of the team's own with a secret wherever one can be."""
+    secret = f"a {MATCHED} b"
+    link = Link(SpanContext(1, 1, is_remote=True), {"note": secret, "password": KEYED})
+    with provider.get_tracer(secret).start_as_current_span(f"name {MATCHED}", links=[link]) as span:
+        span.set_attributes(
+            {
+                "xray.step.type": "llm",
+                "xray.step.input": json.dumps({"password": KEYED, "title": secret, "n": CARD}),
+                "xray.run.tag.api_key": KEYED,
+                "db.password": [KEYED, KEYED],
+                "note": [secret, CALLED],
+                "card": CARD,
+                "http.request.header.authorization": KEYED,
+                f"key {MATCHED}": 1,
+            }
+        )
+        span.add_event(f"event {MATCHED}", {"token": KEYED, "note": secret})
+        raise RuntimeError(f"{MATCHED} {{'password': '{KEYED}'}}")
+
+
+def failing_step() -> None:
+    with xray.step("ours", input={"password": KEYED}) as step:
+        step.why(f"for {MATCHED}")
+        raise ValueError(MATCHED)
+
+
+def test_spans_of_the_team(receiver: RawReceiver, logged: Logged):
+    """The team's spans that X-Ray takes are masked, and so are X-Ray's own that others export."""
+    provider = TracerProvider(resource=Resource({"process.command": f"run {MATCHED}", "db.password": KEYED}))
+    exported = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    xray.configure(endpoint=receiver.endpoint, flush_interval_ms=20, tracer_provider=provider, **MASKING)
+    with xray.run("r"):
+        with pytest.raises(RuntimeError):
+            team_span(provider)
+        with pytest.raises(ValueError, match="sk-live"):
+            failing_step()
+    with xray.run("r", tags={"password": KEYED, "b": MATCHED}), xray.step("ours", why=MATCHED) as step:
+        step.accept(MATCHED, reason=CALLED)
+        step.metric(MATCHED, 1)
+    assert xray.flush(20)
+    assert receiver.received.spans("step")
+    assert not leaks([*receiver.bodies, *logged.lines])
+    ours = [
+        str((span.name, dict(span.attributes or {}), span.status.description, span.events)).encode()
+        for span in exported.get_finished_spans()
+        if span.instrumentation_scope is not None and span.instrumentation_scope.name == "xray_otel"
+    ]
+    assert len(ours) == 4
+    assert not leaks(ours)
+
+
+@pytest.mark.parametrize(
+    ("key", "hidden"),
+    [
+        ("password", True),
+        ("userPassword", True),
+        ("X-API-Key", True),
+        ("APIKey", True),
+        ("apikeys", True),
+        ("db.passwords", True),
+        ("http.request.header.authorization", True),
+        ("oauth2_token", True),
+        ("max_tokens", False),
+        ("gen_ai.usage.input_tokens", False),
+        ("author", False),
+        ("tokenizer", False),
+        ("secretary", False),
+        ("Ärger.password", True),
+        ("tax_number", True),
+        ("cookie", False),
+    ],
+)
+def test_keys_are_matched_as_words(key: str, hidden: bool):
+    """However a key is written, its words count; a setting adds words and takes some out."""
+    assert Mask(key_words(["taxNumber", "!cookie"])).hides(key) is hidden
+
+
+def test_hashed_item_ids(receiver: RawReceiver):
+    """An item has one name in all steps and runs, also as what another was merged into, and never its own."""
+    received: Received = receiver.received
+    names = set()
+    for _ in range(2):
+        received.records.clear()
+        receiver.bodies.clear()
+        xray.configure(
+            endpoint=receiver.endpoint, flush_interval_ms=20, hash_item_ids=True, item_id_key="a key"
+        )
+        with xray.run("r"):
+            with xray.step("s") as step:
+                step.record([f"{MATCHED}-{n}" for n in range(3)], "kept")
+                step.merge(f"{MATCHED}-4", into=f"{MATCHED}-0")
+            with xray.step("pick", type="select") as step:
+                step.select(f"{MATCHED}-0")
+        assert xray.flush(20)
+        assert not leaks(receiver.bodies)
+        first, second = (
+            json.loads(e.attributes["xray.decisions.data"]) for e in received.events("xray.step.decisions")
+        )
+        assert len(set(first["item"])) == 4
+        assert second["item"] == [first["item"][0]] == [first["value"][3]]
+        assert received.step("pick").attributes["xray.selected.id"] == first["item"][0]
+        names.add(first["item"][0])
+    assert len(names) == 1
+
+
+def test_a_mask_that_cannot_be_made_lets_nothing_through(receiver: RawReceiver, logged: Logged):
+    """A pattern that is none hides every text instead of none; strict refuses it."""
+    with pytest.raises(xray.SettingsError, match="XRAY_MASK_PATTERNS"):
+        xray.configure(endpoint=receiver.endpoint, mode="strict", mask_patterns=["sk-("])
+    for masking in ({"mask_patterns": ["sk-("]}, {"mask": 7}, {"mask_keys": ["_"]}):
+        receiver.bodies.clear()
+        receiver.received.records.clear()
+        xray.configure(endpoint=receiver.endpoint, flush_interval_ms=20, **masking)
+        plant(("of step", Call("why", "text")), MATCHED)
+        with xray.run("again") as run, xray.step("s", input={"a": MATCHED}) as step:
+            step.accept(MATCHED)
+        assert xray.flush(20)
+        assert not leaks([*receiver.bodies, *logged.lines])
+        assert {span.attributes["xray.run.id"] for span in receiver.received.spans("run")} >= {run.run_id}
+
+
+def test_what_a_mask_makes_of_texts(receiver: RawReceiver):
+    """A hidden value is marked, a text that the mask fails on is dropped and marked, the rest stays."""
+    xray.configure(
+        endpoint=receiver.endpoint, flush_interval_ms=20, mask=secrets.broken, mask_patterns=[PATTERN]
+    )
+    receiver.received.records.clear()
+    with (
+        xray.run("r", tags={"password": "x", "b": "c"}),
+        xray.step("s", input={"token": [1], "b": CALLED}) as step,
+    ):
+        step.why(f"for {MATCHED}, at last")
+        step.accept(
+            "a", value="plain", threshold=7, checks=[{"name": "password", "value": "v", "passed": True}]
+        )
+    assert xray.flush(20)
+    [run] = receiver.received.spans("run")
+    assert (run.attributes["xray.run.tag.password"], run.attributes["xray.run.tag.b"]) == (MASKED, "c")
+    attributes = receiver.received.step("s").attributes
+    assert json.loads(attributes["xray.step.input"]) == {"token": MASKED, "b": FAILED}
+    assert attributes["xray.step.why"] == "for ***, at last"
+    [event] = receiver.received.events("xray.step.decisions")
+    payload = json.loads(event.attributes["xray.decisions.data"])
+    assert (payload["value"], payload["threshold"], payload["item"]) == ("plain", 7, ["a"])
+    assert payload["checks"][0][0]["value"] == MASKED

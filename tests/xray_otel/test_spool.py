@@ -1,0 +1,318 @@
+"""The offline buffer on disk: what it holds, who may send it, and what happens when it cannot be written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import xray_otel as xray
+from tests.fixtures.otlp_receiver import HttpReceiver, Received
+from tests.fixtures.small_disk import NOT_RUN, SmallDisk
+from tests.fixtures.waiting import wait_until
+from xray_otel import _setup
+from xray_otel._buffer import Part, Priority
+from xray_otel._segments import SUFFIX, Segment
+from xray_otel._spool import Spool
+from xray_otel._transport import Payload, Signal
+
+ROOT = Path(__file__).parents[2]
+
+
+def record(number: int, candidates: int = 10) -> None:
+    with xray.run("r", run_id=f"run-{number}"), xray.step(f"s{number}", type="filter") as step:
+        step.record([f"{number}-{item}" for item in range(candidates)], "E", "no", texts=f"text {number}")
+
+
+def stored() -> None:
+    """Waits until everything that is open lies on disk."""
+    buffer = _setup.client().pipeline._buffer
+    wait_until(lambda: buffer.open_count == buffer.stored_count > 0, timeout_s=20, what="all is on disk")
+
+
+def away(receiver: HttpReceiver, **settings) -> None:
+    receiver.answer = lambda request: 503
+    xray.configure(endpoint=receiver.endpoint, flush_interval_ms=1, **settings)
+
+
+def back(receiver: HttpReceiver) -> Received:
+    receiver.answer = lambda request: None
+    return receiver.received
+
+
+def segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*/*{SUFFIX}"))
+
+
+def assert_once(received: Received, numbers: Sequence[int]) -> None:
+    steps = Counter(span.name for span in received.spans("step"))
+    assert steps == Counter(f"s{number}" for number in numbers)
+    assert len(received.events("xray.step.decisions")) == len(numbers)
+    assert len(received.events("xray.run.start")) == len(received.spans("run")) == len(numbers)
+
+
+def test_an_outage_leaves_nothing_behind(otlp_receiver: HttpReceiver, spool_dir: Path):
+    """While the server is away records lie on disk, for this user alone; later they arrive, once."""
+    away(otlp_receiver, api_key="xray_secret_key")
+    for number in range(5):
+        record(number)
+        stored()
+    files = segments(spool_dir)
+    assert files
+    for path in files:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert b"secret" not in path.read_bytes()
+    received = back(otlp_receiver)
+    assert xray.flush(20)
+    assert_once(received, range(5))
+    assert segments(spool_dir) == []
+    assert _setup.client().pipeline.losses == {}
+
+
+def test_the_next_process_sends_what_a_dead_one_left(otlp_receiver: HttpReceiver, spool_dir: Path):
+    """After SIGKILL another process that delivers to the same endpoint finds the records and sends them."""
+    otlp_receiver.answer = lambda request: 503
+    code = (
+        "import os\nfrom tests.xray_otel.test_spool import record, stored\n"
+        "record(1)\nstored()\nos.kill(os.getpid(), 9)"
+    )
+    environ = os.environ | {"XRAY_ENDPOINT": otlp_receiver.endpoint, "PYTHONPATH": str(ROOT)}
+    killed = subprocess.run([sys.executable, "-c", code], env=environ, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert segments(spool_dir)
+    received = back(otlp_receiver)
+    xray.configure(endpoint=otlp_receiver.endpoint, flush_interval_ms=1)
+    record(2)
+    received.wait(lambda received: len(received.spans("step")) == 2)
+    wait_until(lambda: not segments(spool_dir), timeout_s=20, what="the spool is empty")
+    assert_once(received, [1, 2])
+
+
+def test_shutdown_stores_what_waits(otlp_receiver: HttpReceiver, spool_dir: Path):
+    """What is under way or waits at the shutdown goes to disk; the next client sends it."""
+    otlp_receiver.hold.clear()
+    answered: list[int] = []
+    xray.configure(endpoint=otlp_receiver.endpoint, flush_interval_ms=1)
+
+    def answer(request: object) -> int:
+        answered.append(1)
+        return 503
+
+    otlp_receiver.answer = answer
+    record(1)
+    assert not xray.shutdown(0.5)
+    assert segments(spool_dir)
+    otlp_receiver.hold.set()
+    wait_until(lambda: answered, timeout_s=20, what="the request under way is answered")
+    received = back(otlp_receiver)
+    xray.configure(endpoint=otlp_receiver.endpoint, flush_interval_ms=1)
+    record(2)
+    wait_until(lambda: not segments(spool_dir), timeout_s=20, what="the spool is empty")
+    assert_once(received, [1, 2])
+
+
+def payload(number: int, size_bytes: int = 2000) -> Payload:
+    return Payload(Signal.LOGS, f"{number:06}".encode() + os.urandom(size_bytes))
+
+
+def part(number: int, priority: Priority, records: int = 1) -> Part:
+    return Part(f"run-{number}", priority, records, 10 * records)
+
+
+class Shed:
+    """Notes what a spool gives up."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Part, str]] = []
+
+    def __call__(self, parts: Sequence[Part], cause: str) -> None:
+        self.parts += [(one, cause) for one in parts]
+
+
+def numbers(spool: Spool) -> list[int]:
+    """The numbers of all stored payloads, in the order in which they would be sent."""
+    found = []
+    for segment in spool.claim():
+        found += [int(frame.payload.data[:6]) for frame in segment.frames()]
+        segment.close()
+    return found
+
+
+def test_a_torn_tail_is_cut(tmp_path: Path):
+    """Of a segment that ends anywhere inside a frame, or in rubbish, the whole frames before it are sent."""
+    spool = Spool(tmp_path, 10**8, Shed())
+    for number in range(3):
+        spool.append(0, payload(number, 20), (part(number, Priority.STEP),))
+    spool.seal()
+    [path] = tmp_path.glob(f"*{SUFFIX}")
+    whole = path.read_bytes()
+    claimed = Segment.claim(path)
+    assert claimed is not None
+    ends = [frame.end for frame in claimed.frames()]
+    claimed.close()
+    assert ends[-1] == len(whole)
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        assert numbers(spool) == [number for number, end in enumerate(ends) if end <= size]
+    for position in range(16, len(whole), 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
+        assert numbers(spool) == [number for number, end in enumerate(ends) if end <= position]
+    path.write_bytes(whole + os.urandom(100))
+    assert numbers(spool) == [0, 1, 2]
+
+
+def test_what_is_acknowledged_is_not_sent_again(tmp_path: Path):
+    """A sender that dies in the middle of a segment leaves the rest of it to the next one."""
+    spool = Spool(tmp_path, 10**8, Shed())
+    for number in range(3):
+        spool.append(0, payload(number), ())
+    segment = next(spool.claim())
+    segment.acknowledge(next(segment.frames()))
+    segment.close()
+    assert numbers(spool) == [1, 2]
+
+
+def test_a_segment_has_one_owner(tmp_path: Path):
+    """What one process writes or sends no other one takes; a second writer has files of its own."""
+    one, other = Spool(tmp_path, 10**8, Shed()), Spool(tmp_path, 10**8, Shed())
+    one.append(0, payload(1), ())
+    assert numbers(other) == []
+    other.append(0, payload(2), ())
+    assert len(other.stored()) == 2
+    claimed = next(one.claim())
+    assert numbers(other) == [2]
+    claimed.remove()
+    assert numbers(one) == [2]
+
+
+def test_attempts_leave_no_trail_of_files(otlp_receiver: HttpReceiver, spool_dir: Path):
+    """However often the server is tried in vain, a class has the file that is tried and one that grows."""
+    away(otlp_receiver)
+    for number in range(12):
+        record(number)
+        assert not xray.flush(0.3)
+    stored()
+    assert len(segments(spool_dir)) <= 4
+    received = back(otlp_receiver)
+    assert xray.flush(30)
+    assert_once(received, range(12))
+
+
+def test_a_full_spool_sheds_evidence_before_metrics(tmp_path: Path):
+    """The lowest class goes first and in it the newest; what is lost is told by run; the bound holds."""
+    shed = Shed()
+    spool = Spool(tmp_path, 65_536, shed)
+    for number in range(20):
+        assert spool.append(2, payload(number), (part(number, Priority.ARTIFACT),))
+    for number in range(20, 30):
+        assert spool.append(1, payload(number), (part(number, Priority.DECISIONS),))
+    for number in range(30, 55):
+        assert spool.append(0, payload(number), (part(number, Priority.STEP),))
+    assert spool.append(2, payload(99), (part(99, Priority.ARTIFACT),)) is None
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 65_536
+    left = numbers(spool)
+    assert left[:25] == list(range(30, 55))
+    assert sorted(left + [int(one.run_id[4:]) for one, _ in shed.parts]) == list(range(55))
+    assert {cause for _, cause in shed.parts} == {"spool_full"}
+    artifacts = [number for number in left if number < 20]
+    assert artifacts == list(range(len(artifacts)))
+    assert not artifacts or set(range(20, 30)) <= set(left)
+
+
+def test_a_full_spool_is_accounted_for(otlp_receiver: HttpReceiver):
+    """What did not fit is counted, and the server hears of it with the run it belongs to."""
+    away(otlp_receiver, spool_bytes=65_536)
+    for number in range(12):
+        with xray.run("r", run_id=f"run-{number}") as run:
+            run.artifact("noise", os.urandom(9_000))
+        stored()
+    received = back(otlp_receiver)
+    assert xray.flush(20)
+    lost = _setup.client().pipeline.losses
+    assert set(lost) == {("artifact", "spool_full")}
+    arrived = {event.attributes["xray.run.id"] for event in received.events("xray.artifact")}
+    assert len(arrived) + lost["artifact", "spool_full"] == 12
+    assert len(received.spans("run")) == 12
+    received.wait(lambda received: sum_reported(received) == lost["artifact", "spool_full"])
+    reported = {event.attributes["xray.run.id"] for event in received.events("xray.losses")}
+    assert reported == {f"run-{number}" for number in range(12)} - arrived
+
+
+def sum_reported(received: Received) -> int:
+    return sum(sum(event.attributes["xray.losses.counts"]) for event in received.events("xray.losses"))
+
+
+def test_a_full_disk_leaves_memory(otlp_receiver: HttpReceiver, disk: SmallDisk | None, caplog):
+    """On a disk without room records stay in memory, a line says so, and they arrive all the same."""
+    if disk is None:
+        pytest.skip(NOT_RUN)
+    disk.fill()
+    away(otlp_receiver, spool_dir=str(disk.folder / "spool"))
+    record(1)
+    wait_until(lambda: "memory is used" in caplog.text, timeout_s=20, what="the note")
+    received = back(otlp_receiver)
+    assert xray.flush(20)
+    assert_once(received, [1])
+
+
+@pytest.mark.parametrize("obstacle", ["a file", "another's folder"])
+def test_a_folder_that_cannot_be_used_leaves_memory(
+    otlp_receiver: HttpReceiver, tmp_path: Path, caplog, obstacle
+):
+    """Where no folder of this user's can be made, records stay in memory and arrive all the same."""
+    blocked = tmp_path / "blocked"
+    if obstacle == "a file":
+        blocked.write_text("")
+    else:
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a folder to somebody else")
+        blocked.mkdir()
+        name = otlp_receiver.endpoint.replace(":", "%3A").replace("/", "%2F")
+        (blocked / name).mkdir()
+        os.chown(blocked / name, 12345, 12345)
+    away(otlp_receiver, spool_dir=str(blocked))
+    record(1)
+    wait_until(lambda: "memory is used" in caplog.text, timeout_s=20, what="the note")
+    received = back(otlp_receiver)
+    assert xray.flush(20)
+    assert_once(received, [1])
+
+
+def test_old_records_are_given_up(otlp_receiver: HttpReceiver, spool_dir: Path, monkeypatch):
+    """What has waited for a week is not sent any more, and counts as lost."""
+    away(otlp_receiver)
+    record(1)
+    stored()
+    monkeypatch.setattr("xray_otel._courier._MAX_STORED_S", -1.0)
+    received = back(otlp_receiver)
+    assert xray.flush(20)
+    assert _setup.client().pipeline.losses == {
+        ("run", "expired"): 2,
+        ("step", "expired"): 1,
+        ("decisions", "expired"): 1,
+    }
+    assert received.spans() == []
+
+
+def test_a_request_that_never_succeeds_does_not_block_others(otlp_receiver: HttpReceiver, spool_dir: Path):
+    """A stored request that is always answered 503 is given up after some tries; the rest arrives."""
+    away(otlp_receiver)
+    record(1)
+    stored()
+    otlp_receiver.answer = lambda request: 503 if b"text 1" in request.SerializeToString() else None
+
+    def settled() -> bool:
+        record(2)
+        return xray.flush(0.5)
+
+    wait_until(settled, timeout_s=60, what="the one is given up")
+    assert _setup.client().pipeline.losses == {("decisions", "expired"): 1}
+    assert [span.name for span in otlp_receiver.received.spans("step")].count("s1") == 1

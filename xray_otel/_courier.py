@@ -1,0 +1,376 @@
+"""
+Delivers records, and keeps what cannot be delivered now: on disk, in memory or not at all.
+
+While the server is away everything goes to the spool as it comes, without an attempt, so
+that a process may end at any moment; what is due is tried again from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from xray_otel._batches import Batch, batches
+from xray_otel._buffer import Buffer, Cause, Item, Part, Priority, parts_of
+from xray_otel._guard import Guard, described
+from xray_otel._halves import send_in_parts
+from xray_otel._ids import random_bits
+from xray_otel._segments import Frame, Segment
+from xray_otel._spool import Spool, open_spool
+from xray_otel._transport import Answer, Payload, Transport
+from xray_otel.settings import Settings
+
+LANES = ((Priority.RUN, Priority.STEP), (Priority.DECISIONS,), (Priority.ARTIFACT,))
+"""Classes that may share a request: a refused piece of evidence takes no step with it."""
+
+_BACKOFF_S = (0.25, 5.0)
+_FLUSH_BACKOFF_S = 0.1
+_DROP_BACKOFF_S = 1.0
+_MAX_RETRY_AFTER_S = 60.0
+_MAX_MEMORY_S = 3_600.0
+_MAX_STORED_S = 7 * 86_400.0
+"""Nothing is retried for ever: so long in memory, so long on disk."""
+_MAX_STRIKES = 10
+"""So often may a stored request fail right after others were taken."""
+_SPOOL_PAUSE_S = 30.0
+"""So long after an error the disk is left alone."""
+_LOOK_S = 30.0
+"""So often it is looked for what processes left that have died."""
+_OWN_LOOK_S = 1.0
+"""The same while another process sends what is ours, and a flush may wait for it."""
+
+
+class Courier:
+    """One thread delivers with it; ``store`` may come from any. ``buffer.changed`` guards what they share."""
+
+    def __init__(
+        self, settings: Settings, guard: Guard, buffer: Buffer, connect: Callable[[Settings], Transport]
+    ) -> None:
+        self._settings = settings
+        self._guard = guard
+        self._buffer = buffer
+        self._connect = connect
+        self.transport: Transport | None = None
+        self._spool: Spool | None = open_spool(settings, self._lose_parts)
+        self._spool_rests_until_s = 0.0
+        self._spool_failed = False
+        self._stored: dict[Path, Counter[int]] = {}
+        self._draining: tuple[Segment, Iterator[Frame]] | None = None
+        self._strikes: Counter[tuple[str, int]] = Counter()
+        self._has_backlog = False
+        self._look_s = 0.0
+        self._failures = 0
+        self._away_since_s = 0.0
+        self.blocked_until_s = 0.0
+        """No attempt before this (monotonic), after a failed one."""
+        self.flushes = 0
+        """Callers that wait for a delivery."""
+        self.is_away = False
+        """Whether the last attempt failed; a caller that wants to know of the next one sets it to False."""
+        self.delivered = False
+        """Whether the server took a request since this was last set to False."""
+        self.taken_over = False
+        """Whether a shutdown deals with what is in hand; the thread that had it keeps off."""
+        self.writers = 0
+        """Threads that are just putting on disk what they have in hand."""
+        self.in_exchange = False
+        """Whether a request waits for its answer."""
+
+    @property
+    def keeps_at_once(self) -> bool:
+        """Whether what comes while the server is away can be dealt with without waiting for it."""
+        return self._settings.offline == "drop" or self._spool_works()
+
+    @property
+    def spool_folder(self) -> Path | None:
+        """Where undelivered records lie; None when they are held in memory."""
+        return None if self._spool is None else self._spool.folder
+
+    def due_s(self) -> float | None:
+        """When ``drain`` has something to do (monotonic); None: not before something is delivered."""
+        if self._has_backlog:
+            return self.blocked_until_s
+        return self._look_s if self._stored else None
+
+    def deliver(self, lane: int, items: Sequence[Item]) -> bool:
+        """Sends items in hand, or keeps them; False when they had to go back and nothing more can be done."""
+        for batch in batches(items, self._unencodable, patient=self._is_patient):
+            if not self._deliver(lane, batch):
+                # Those that are settled already are in hand no more, and stay settled.
+                if not self.taken_over:
+                    self._buffer.put_back(items)
+                return False
+        return True
+
+    def _deliver(self, lane: int, batch: Batch) -> bool:
+        relieve = lane > 0 and not self._is_patient() and self._spool_works()
+        if not relieve and time.monotonic() >= self.blocked_until_s:
+            answer = self._exchange(batch.payload)
+            if answer.delivered:
+                self._settle(batch.items)
+                if answer.rejected:
+                    self._reject(parts_of(batch.items), answer)
+                return True
+            if answer.too_large and len(batch.items) > 1:
+                return self._deliver_halves(lane, batch.items)
+            if not answer.retryable:
+                self._settle(batch.items, Cause.REFUSED, answer.message)
+                return True
+            self.pause(answer)
+        return self._keep(lane, batch)
+
+    def _deliver_halves(self, lane: int, items: Sequence[Item]) -> bool:
+        """Refused as a whole for its size: what fits in smaller requests must not be lost with the rest."""
+        middle = len(items) // 2
+        return all(
+            self._deliver(lane, batch)
+            for half in (items[:middle], items[middle:])
+            for batch in batches(half, self._unencodable, patient=self._is_patient)
+        )
+
+    def _keep(self, lane: int, batch: Batch) -> bool:
+        if self.taken_over:
+            return False
+        if self._settings.offline == "drop":
+            self._settle(batch.items, Cause.OFFLINE, f"{self._settings.endpoint} is away")
+            return True
+        with self._writing() as mine:
+            if not mine:
+                return False
+            if self.store(lane, batch):
+                return True
+        if self._failures and time.monotonic() - self._away_since_s > _MAX_MEMORY_S:
+            self._settle(batch.items, Cause.EXPIRED, f"{self._settings.endpoint} was away too long")
+            return True
+        return False
+
+    @contextmanager
+    def _writing(self) -> Iterator[bool]:
+        """A shutdown waits for the end of it, or it does not begin (False): who stores stores alone."""
+        with self._buffer.changed:
+            mine = not self.taken_over
+            self.writers += mine
+        try:
+            yield mine
+        finally:
+            with self._buffer.changed:
+                self.writers -= mine
+                self._buffer.changed.notify_all()
+
+    def relieve(self, lane: int, items: Sequence[Item]) -> bool:
+        """Puts items in hand on disk without an attempt, from any thread; False when they had to go back."""
+        for batch in batches(items, self._unencodable, patient=lambda: False):
+            with self._writing() as mine:
+                if not mine:
+                    return False
+                if not self.store(lane, batch):
+                    self._buffer.put_back(items)
+                    return False
+        return True
+
+    def store(self, lane: int, batch: Batch) -> bool:
+        """Puts items in hand on disk; False when that is not possible. From any thread."""
+        spool = self._spool
+        if spool is None or not self._spool_works():
+            return False
+        try:
+            path = spool.append(lane, batch.payload, parts_of(batch.items))
+            if self.taken_over:
+                spool.seal()  # nothing follows, and another process may send it at once
+        except OSError as error:
+            self._spool_rests_until_s = time.monotonic() + _SPOOL_PAUSE_S
+            # Said at once, whatever was said in the last minute: it may come to losses.
+            first, self._spool_failed = not self._spool_failed, True
+            self._guard.note("spool", f"cannot be written, memory is used: {error}", last=first)
+            return False
+        if path is None:
+            self._settle(batch.items, Cause.SPOOL_FULL, "raise XRAY_SPOOL_BYTES")
+            return True
+        with self._buffer.changed:
+            self._stored.setdefault(path, Counter()).update(self._buffer.store(batch.items))
+            self._has_backlog = True
+            self._buffer.changed.notify_all()
+        return True
+
+    def store_all(self, items: Sequence[Item], deadline_s: float) -> None:
+        """Puts as many of these items in hand on disk as the time allows, the important ones first."""
+        for lane, classes in enumerate(LANES):
+            some = [item for item in items if item.priority in classes]
+            for batch in batches(some, self._unencodable, patient=lambda: False):
+                if time.monotonic() > deadline_s or not self.store(lane, batch):
+                    return
+
+    def look(self) -> None:
+        """Looks for what is stored, by this process or by ones that have died."""
+        now_s = time.monotonic()
+        if self._spool is None or now_s < self._look_s:
+            return
+        self._look_s = now_s + _LOOK_S
+        self._has_backlog = bool(self._spool.stored())
+        self._reconcile()
+
+    def drain(self) -> None:
+        """Sends the next stored request, if there is one."""
+        if not self._has_backlog:
+            self._look_s = 0.0
+            self.look()
+            if not self._has_backlog:
+                return
+        if self._draining is None:
+            segment = None if self._spool is None else next(self._spool.claim(), None)
+            if segment is None:  # there is none, or others send them
+                self._has_backlog = False
+                self._look_s = time.monotonic() + (_OWN_LOOK_S if self._stored else _LOOK_S)
+                self._reconcile()
+                return
+            self._draining = segment, segment.frames()
+        segment, frames = self._draining
+        try:
+            frame = next(frames, None)
+            if frame is None:
+                self._draining = None
+                segment.remove()
+                self._reconcile()
+            elif self._send_frame(segment, frame):
+                segment.acknowledge(frame)
+            else:
+                self._let_go()
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _send_frame(self, segment: Segment, frame: Frame) -> bool:
+        if time.time() - frame.time_s > _MAX_STORED_S:
+            self._lose_parts(frame.parts, Cause.EXPIRED)
+            return True
+        server_was_there = self._failures == 0
+        answers = send_in_parts(self._exchange, frame.payload, frame.parts)
+        answer = answers[-1].answer
+        if not answer.retryable:
+            for one in answers:
+                if not one.answer.delivered:
+                    self._lose_parts(one.parts, Cause.REFUSED, one.answer.message)
+                elif one.answer.rejected:
+                    self._reject(one.parts, one.answer)
+            return True
+        key = (segment.path.name, frame.end)
+        self._strikes[key] += server_was_there
+        if self._strikes[key] >= _MAX_STRIKES:
+            self._lose_parts(frame.parts, Cause.EXPIRED, answer.message)
+            return True
+        self.pause(answer)
+        return False
+
+    def _let_go(self) -> None:
+        draining, self._draining = self._draining, None
+        if draining is not None:
+            draining[0].close()
+
+    def _reconcile(self) -> None:
+        """Settles what is no longer on disk, because it was delivered, by whomever, or given up."""
+        gone = [path for path in list(self._stored) if not path.exists()]
+        if gone:
+            with self._buffer.changed:
+                for path in gone:
+                    self._buffer.settle_stored(self._stored.pop(path, Counter()))
+                self._buffer.changed.notify_all()
+
+    def _exchange(self, payload: Payload) -> Answer:
+        self.in_exchange = True
+        try:
+            if self.transport is None:
+                self.transport = self._connect(self._settings)
+            answer = self.transport.send(payload, self._settings.export_timeout_s)
+        except Exception as error:  # noqa: BLE001 - items in hand must be dealt with whatever a library does
+            answer = Answer(False, retryable=True, message=described(error))
+        finally:
+            self.in_exchange = False
+        if answer.delivered:
+            self._failures = 0
+            self.delivered = True
+        with self._buffer.changed:
+            self.is_away = answer.retryable
+            self._buffer.changed.notify_all()
+        return answer
+
+    def pause(self, answer: Answer) -> None:
+        """After a failed attempt: says when the next one may be made."""
+        now_s = time.monotonic()
+        if not self._failures:
+            self._away_since_s = now_s
+        self._failures += 1
+        first_s, longest_s = _BACKOFF_S
+        jitter = 0.8 + 0.4 * random_bits(16) / 2**16  # not of ``random``, which programs seed
+        pause_s = min(longest_s, first_s * 2 ** min(self._failures - 1, 10)) * jitter
+        if self._settings.offline == "drop":
+            pause_s = min(pause_s, _DROP_BACKOFF_S)
+        if answer.retry_after_s is not None:
+            pause_s = max(pause_s, min(answer.retry_after_s, _MAX_RETRY_AFTER_S))
+        with self._buffer.changed:
+            if self.flushes:
+                pause_s = min(pause_s, _FLUSH_BACKOFF_S)
+            self.blocked_until_s = now_s + pause_s
+        self._guard.note("delivery", f"{self._settings.endpoint} is away: {answer.message}")
+
+    def hurry(self) -> None:
+        """Somebody waits: the next attempt is due soon. Call with ``changed`` held."""
+        self.blocked_until_s = min(self.blocked_until_s, time.monotonic() + _FLUSH_BACKOFF_S)
+        if self._stored and not self._has_backlog:
+            self._look_s = 0.0
+
+    def close(self) -> None:
+        """Ends the connection, and leaves what is on disk to others."""
+        if self._spool is not None:
+            self._spool.seal()
+        if self.transport is not None:
+            self.transport.close()
+
+    def reset_after_fork(self) -> None:
+        """In the child: lets go of the parent's files; they and what is in them stay the parent's."""
+        if self._spool is not None:
+            self._spool.reset_after_fork()
+        draining, self._draining = self._draining, None
+        if draining is not None:
+            draining[0].leave()
+
+    @property
+    def may_relieve(self) -> bool:
+        """Whether the budget runs out, nothing is sent because a request hangs, and there is a disk."""
+        return (
+            self.in_exchange
+            and not self.taken_over
+            and self._buffer.size_bytes * 2 > self._settings.buffer_bytes
+            and self._spool_works()
+        )
+
+    def _spool_works(self) -> bool:
+        return self._spool is not None and time.monotonic() >= self._spool_rests_until_s
+
+    def _is_patient(self) -> bool:
+        """Whether the buffer is far from full, so that other threads may go first."""
+        return self._buffer.size_bytes * 4 < self._settings.buffer_bytes
+
+    def _unencodable(self, item: Item, error: Exception) -> None:
+        self._settle((item,), Cause.ENCODING, described(error))
+
+    def _settle(self, items: Sequence[Item], cause: str | None = None, message: str = "") -> None:
+        with self._buffer.changed:
+            self._buffer.settle(items, cause)
+            self._buffer.changed.notify_all()
+        if cause is not None:
+            self._guard.note("delivery", f"{len(items)} records lost ({cause}): {message}")
+
+    def _lose_parts(self, parts: Sequence[Part], cause: str, message: str = "") -> None:
+        with self._buffer.changed:
+            self._buffer.lose(parts, cause)
+        self._guard.note("spool", f"{sum(part.records for part in parts)} records lost ({cause}): {message}")
+
+    def _reject(self, parts: Sequence[Part], answer: Answer) -> None:
+        """The server does not say which records it rejected, so they count for the request's lowest class."""
+        lowest = max((part.priority for part in parts), default=Priority.RUN)
+        with self._buffer.changed:
+            self._buffer.lose((Part("", lowest, answer.rejected, answer.rejected),), Cause.REJECTED)
+        self._guard.note("delivery", f"{answer.rejected} records rejected: {answer.message}")

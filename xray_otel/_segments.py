@@ -1,0 +1,184 @@
+"""
+Segment files of the spool: encoded requests in frames, written by one process, sent by one at a time.
+
+Whoever holds the lock (``flock``) of a segment may write or send it; the system lets go of
+it when that process dies, however it dies. A file starts with 8 bytes of magic and the
+offset of the first frame that is not acknowledged. A frame is checksum, signal, length of
+the manifest and of the payload, time; then the manifest (JSON, what is lost with the frame)
+and the payload (zlib). Numbers are little-endian. Decision 0021.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from xray_otel._buffer import Part, Priority
+from xray_otel._ids import random_bits
+from xray_otel._transport import Payload, Signal
+
+try:
+    import fcntl
+except ImportError:  # Windows: without these locks there is no spool
+    fcntl = None  # type: ignore[assignment]
+
+SUFFIX = ".spool1"
+"""With the version of the format: files of another one are left alone."""
+
+_MAGIC = b"XRAYSPL1"
+_HEAD = struct.Struct("<8sQ")
+_FRAME = struct.Struct("<IBIIQ")
+_CHECKSUM_BYTES = 4
+_MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+_ZLIB_LEVEL = 1
+
+
+class Frame(NamedTuple):
+    """One request as it was stored."""
+
+    payload: Payload
+    parts: tuple[Part, ...]
+    time_s: float
+    """When it was stored, seconds since the Unix epoch."""
+    end: int
+    """Offset of the next frame."""
+
+
+def encode_frame(payload: Payload, parts: Sequence[Part]) -> bytes:
+    """The bytes of a frame stored now."""
+    manifest = json.dumps([tuple(part) for part in parts], separators=(",", ":")).encode()
+    packed = zlib.compress(payload.data, _ZLIB_LEVEL)
+    head = _FRAME.pack(0, payload.signal, len(manifest), len(packed), time.time_ns())
+    rest = b"".join((head[_CHECKSUM_BYTES:], manifest, packed))
+    return struct.pack("<I", zlib.crc32(rest)) + rest
+
+
+def is_supported() -> bool:
+    """Whether this system has the locks that a spool needs."""
+    return fcntl is not None
+
+
+class Segment:
+    """A segment file of which this process holds the lock. Raises OSError as the files do."""
+
+    def __init__(self, path: Path, descriptor: int, size_bytes: int) -> None:
+        self.path = path
+        self.size_bytes = size_bytes
+        self._descriptor = descriptor
+
+    @classmethod
+    def create(cls, folder: Path, lane: int) -> Self:
+        """A new, empty one. It gets its name when it is locked, so nobody takes it for a dead process's."""
+        name = f"{lane}-{time.time_ns():020d}-{os.getpid()}-{random_bits(32):08x}{SUFFIX}"
+        hidden, path = folder / f".{name}", folder / name
+        descriptor = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.pwrite(descriptor, _HEAD.pack(_MAGIC, _HEAD.size), 0)
+            hidden.rename(path)
+        except BaseException:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                hidden.unlink()
+            raise
+        return cls(path, descriptor, _HEAD.size)
+
+    @classmethod
+    def claim(cls, path: Path) -> Self | None:
+        """The existing one; None when another process has it, or has finished it."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.fstat(descriptor)
+            if status.st_nlink:
+                return cls(path, descriptor, status.st_size)
+        except BlockingIOError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    def append(self, frame: bytes) -> None:
+        """Writes a frame; after an error (a full disk) the segment is as it was before."""
+        written = 0
+        try:
+            while written < len(frame):
+                written += os.pwrite(self._descriptor, frame[written:], self.size_bytes + written)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, self.size_bytes)
+            raise
+        self.size_bytes += len(frame)
+
+    def frames(self) -> Iterator[Frame]:
+        """
+        What is not acknowledged yet, oldest first.
+
+        Ends at the first frame that is not whole: the process died while it wrote it.
+        """
+        data = os.pread(self._descriptor, self.size_bytes, 0)
+        if len(data) < _HEAD.size:
+            return
+        magic, start = _HEAD.unpack_from(data)
+        if magic != _MAGIC:
+            return
+        while frame := _read_frame(data, start):
+            yield frame
+            start = frame.end
+
+    def acknowledge(self, frame: Frame) -> None:
+        """Notes that the frame and all before it need not be sent again."""
+        os.pwrite(self._descriptor, _HEAD.pack(_MAGIC, frame.end), 0)
+
+    def remove(self) -> None:
+        """Deletes the file and lets go of it."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                self.path.unlink()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Lets go of it, so that any process may send it."""
+        if self._descriptor >= 0:
+            # Not by closing alone: a child that was forked while the file was being opened has it, too.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self.leave()
+
+    def leave(self) -> None:
+        """In a forked child: the parent keeps its hold."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _read_frame(data: bytes, start: int) -> Frame | None:
+    body = start + _FRAME.size
+    if body > len(data):
+        return None
+    checksum, signal, manifest_bytes, packed_bytes, time_ns = _FRAME.unpack_from(data, start)
+    end = body + manifest_bytes + packed_bytes
+    if end > len(data) or zlib.crc32(memoryview(data)[start + _CHECKSUM_BYTES : end]) != checksum:
+        return None
+    try:
+        manifest = json.loads(data[body : body + manifest_bytes])
+        parts = tuple(Part(run, Priority(priority), *counts) for run, priority, *counts in manifest)
+        unpacker = zlib.decompressobj()
+        payload = Payload(
+            Signal(signal), unpacker.decompress(data[body + manifest_bytes : end], _MAX_PAYLOAD_BYTES)
+        )
+    except (ValueError, TypeError, zlib.error):
+        return None
+    return Frame(payload, parts, time_ns / 1e9, end)
