@@ -106,7 +106,8 @@ class Result(NamedTuple):
 
 def replicate(candidates: int, replicates: int, seed: int = 11) -> list[Result]:
     """
-    All figures. Raises AssertionError when a count of a pair or the rare reason is off.
+    All figures, of the samples that answer with an interval. Raises AssertionError when a count of a
+    pair or the rare reason is off.
     """
     full = log(candidates, seed)
     whole = list(decisions(full.slice(0, candidates)))
@@ -122,6 +123,8 @@ def replicate(candidates: int, replicates: int, seed: int = 11) -> list[Result]:
         for name, question in QUESTIONS.items():
             for figure, guess in asked(kept, question)._asdict().items():
                 truth = getattr(truths[name], figure).value
+                if guess is None or guess.low is None:
+                    continue  # too few were kept to tell
                 held = guess.low - 1e-9 * truth <= truth <= guess.high + 1e-9 * truth
                 found[name, figure].append((guess.value, held, (guess.high - guess.low) / 2))
         if number % max(1, replicates // 10) == 0:
@@ -136,7 +139,7 @@ def replicate(candidates: int, replicates: int, seed: int = 11) -> list[Result]:
                 figure,
                 truth,
                 statistics.fmean(values) / truth - 1,
-                statistics.stdev(values) / truth / math.sqrt(replicates),
+                statistics.stdev(values) / truth / math.sqrt(len(values)),
                 statistics.fmean(held for _, held, _ in guesses),
                 statistics.fmean(half for _, _, half in guesses) / truth,
             )

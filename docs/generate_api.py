@@ -32,7 +32,7 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 | In which runs did one step …? | `GET /runs?step.step_type=filter&step.drop_ratio_gt=0.9` |
 | How much, how often, how long? | `GET /metrics/steps?group_by=pipeline,name&bucket=1h` |
 | For which reasons? | `GET /metrics/reasons?group_by=name&step_type=filter` |
-| Which of them, in any combination? | `GET /steps?q=step_type in ("filter", "rank") and not drop_ratio < 0.9` |
+| Which of them, in any combination? | `GET /steps?q=model in ("a", "b") and not drop_ratio < 0.9` |
 | All of it, as a file | `GET /export/steps?format=csv`, also `runs` and `decisions`, `ndjson` and `parquet` |
 | The payload itself | `GET /artifacts/{artifact_id}` |
 | What may the steps of a run record? | `GET /schemas`, versions of one: `GET /schemas/{schema_id}` |
@@ -44,7 +44,8 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
   (50 when absent). Give `next_cursor` back as `cursor`, with the same filters, for the next page.
 - Filters combine with AND. A name that is not known, a word outside its vocabulary or a number that is none
   answers 422 and names the parameter; nothing is ignored in silence.
-- On runs, steps, metrics and exports `q` takes an expression beside the filters: [the filter language](filters.md).
+- On runs, steps, metrics and exports `q` takes an expression of the [filter language](filters.md), beside the
+  filters.
 - Every failure is `{"error": {"code", "message", "parameter", "request_id"}}`; of `q` also `column`.
 - Times are RFC 3339 in UTC. Ids are opaque.
 - What an answer does not hold, it says: `completeness` tells exact from sampled, partial and still running.
@@ -54,9 +55,10 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 
 ## Schemas
 
-The client registers the schema of its runs by itself; other programs put it here. A version that is there with
-the same content answers 200, with another one 409. A type is one of `string`, `number`, `integer`, `boolean`,
-`array`, `object` and `any`, with `!` when the key is required. What breaks it is flagged `schema_violation`.
+The client registers the schema of its runs by itself; other programs put it here. A version that is there
+with the same content answers 200, with another one 409. A type is one of `string`, `number`, `integer`,
+`boolean`, `array`, `object` and `any`, with `!` when the key is required. What breaks it gets the flag
+`schema_violation`.
 
 ```sh
 curl -s -X PUT localhost:8000/api/v1/schemas/shop/versions/3 -H 'content-type: application/json' \\

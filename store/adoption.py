@@ -105,6 +105,9 @@ class Adopter:
             self._traces = 1
             if len(taken) == 1:
                 self._aside[taken[0].run_key] = monotonic() + _ASIDE_S
+                _log.warning(
+                    "inferred steps of trace %s stay where they are for now", taken[0].trace_id.hex()
+                )
         self._disconnect()
 
     def _run(self) -> None:

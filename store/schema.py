@@ -92,7 +92,9 @@ def _provenance() -> tuple[Column[Any], ...]:
     """What the merge needs to go on from the stored row; no reader shows these."""
     return (
         Column(
-            "end_sent_ns", BigInteger, comment="winning terminal copy: its place, by its end as sent in ns since 1970"
+            "end_sent_ns",
+            BigInteger,
+            comment="winning terminal copy: its place, by its end as sent in ns since 1970",
         ),
         Column(
             "content_hash", BigInteger, comment="winning terminal copy: hash of its content; null = none yet"

@@ -90,11 +90,13 @@ def schema_version(schema_id: Any, version: Any, document: Any) -> SchemaVersion
             raise SchemaProblem(f"the schema says another {name}")
     if not isinstance(document, Mapping):
         raise SchemaProblem("a schema must be a JSON object")
-    canonical = _canonical({**document, "id": schema_id, "version": version})
     try:
+        canonical = _canonical({**document, "id": schema_id, "version": version})
         text = json.dumps(canonical, sort_keys=True, ensure_ascii=False, allow_nan=False)
         data = text.encode()
-    except (ValueError, RecursionError) as exc:
+    except SchemaProblem:
+        raise
+    except (ValueError, RecursionError) as exc:  # lone surrogates, infinite numbers, or too deep
         raise SchemaProblem("a schema must be JSON that can be stored") from exc
     if len(data) > MAX_DOCUMENT_BYTES:
         raise SchemaProblem(f"a schema has at most {MAX_DOCUMENT_BYTES} bytes, got {len(data)}")
@@ -127,7 +129,9 @@ def _key(section: str, name: str, said: Any) -> dict[str, Any]:
     if isinstance(said, str):
         return {"required": said.endswith("!"), "type": said.rstrip("!")}
     if not isinstance(said, Mapping):
-        raise SchemaProblem(f"{section}.{name} must be a type such as string, or string! when it is required")
+        raise SchemaProblem(
+            f"{section}.{name[:128]} must be a type such as string, or string! when it is required"
+        )
     return {"required": False, **said}
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from xray_otel import _mask, semconv
+from xray_otel._buffer import Cause, Event, Priority
+from xray_otel._client import Client
 from xray_otel._encode import NAME_BYTES, clean, json_text, text_of
 
 _JSON_BYTES = 256 * 1024
@@ -47,3 +50,20 @@ def artifact_attributes(
         return attributes, False
     attributes[semconv.ARTIFACT_DATA] = payload
     return attributes, True
+
+
+def send_artifact(
+    current: Client,
+    event: Callable[[str, dict[str, Any]], Event],
+    identity: dict[str, object],
+    artifact: tuple[str, Any, str | None, str | None],
+) -> None:
+    """Sends one artifact of a step or run: (kind, data, content type, name)."""
+    kind, data, content_type, name = artifact
+    attributes, complete = artifact_attributes(
+        kind, data, content_type, name, current.settings.artifact_bytes
+    )
+    if not complete:
+        current.pipeline.lose(Priority.ARTIFACT, Cause.TOO_LARGE, identity.get(semconv.RUN_ID))
+        current.guard.note("artifact", f"payload of {attributes[semconv.ARTIFACT_SIZE]} bytes is not sent")
+    current.emit(Priority.ARTIFACT, event(semconv.EVENT_ARTIFACT, attributes | identity))

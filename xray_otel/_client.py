@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from importlib import import_module
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -37,6 +39,8 @@ class Client:
     ) -> None:
         self.settings = settings
         self.guard = Guard(settings.mode)
+        if transport is None and not settings.disabled:
+            prepare(settings)
         self.pipeline = Pipeline(settings, self.guard, transport or connect)
         self.schema = schema
         """What the runs follow that name no other schema."""
@@ -118,6 +122,18 @@ class Client:
 
 
 _joined: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
+
+
+def prepare(settings: Settings) -> None:
+    """
+    Imports what ``connect`` needs, in the thread that makes the client.
+
+    A process that is forked while the sender's thread imports a module has half of it, for ever.
+    """
+    if settings.protocol == "grpc":
+        with contextlib.suppress(Exception):  # ``connect`` meets it again, and the log says it
+            import_module("xray_otel._transport_grpc")
+            import_module("grpc._channel")  # which gRPC itself imports when it makes the first one
 
 
 def connect(settings: Settings) -> Transport:

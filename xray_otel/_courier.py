@@ -106,6 +106,8 @@ class Courier:
         return True
 
     def _deliver(self, lane: int, batch: Batch) -> bool:
+        if self.taken_over:
+            return False
         relieve = lane > 0 and not self._is_patient() and self._spool_works()
         if not relieve and time.monotonic() >= self.blocked_until_s:
             answer = self._exchange(batch.payload)
@@ -132,8 +134,6 @@ class Courier:
         )
 
     def _keep(self, lane: int, batch: Batch) -> bool:
-        if self.taken_over:
-            return False
         if self._settings.offline == "drop":
             self._settle(batch.items, Cause.OFFLINE, f"{self._settings.endpoint} is away")
             return True
@@ -313,13 +313,19 @@ class Courier:
             if self.flushes:
                 pause_s = min(pause_s, _FLUSH_BACKOFF_S)
             self.blocked_until_s = now_s + pause_s
-        self._guard.note("delivery", f"{self._settings.endpoint} is away: {answer.message}")
+        if not self.taken_over:  # then it is the shutdown that ended the request, and that has the last word
+            self._guard.note("delivery", f"{self._settings.endpoint} is away: {answer.message}")
 
     def hurry(self) -> None:
         """Somebody waits: the next attempt is due soon. Call with ``changed`` held."""
         self.blocked_until_s = min(self.blocked_until_s, time.monotonic() + _FLUSH_BACKOFF_S)
         if self._stored and not self._has_backlog:
             self._look_s = 0.0
+
+    def finish(self) -> None:
+        """The last of the thread that delivers: no file and no connection of its own stays open."""
+        self._let_go()
+        self.close()
 
     def close(self) -> None:
         """Ends the connection, and leaves what is on disk to others."""
@@ -335,6 +341,11 @@ class Courier:
         draining, self._draining = self._draining, None
         if draining is not None:
             draining[0].leave()
+
+    @property
+    def sends_stored(self) -> bool:
+        """Whether a stored request waits for its answer, and would be sent again if that were not heard."""
+        return self.in_exchange and self._draining is not None
 
     @property
     def may_relieve(self) -> bool:

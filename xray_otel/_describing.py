@@ -20,6 +20,7 @@ from xray_otel.settings import SchemaMode
 _MAX_METRICS = 64
 """Beside some 45 names of X-Ray's own these stay below the span's limit of 128 attributes."""
 _MAX_FIELDS = 64
+_MAX_PARENTS = 64
 _SECTIONS = {
     "input": semconv.STEP_INPUT,
     "output": semconv.STEP_OUTPUT,
@@ -37,16 +38,51 @@ class Describing(Operations):
     cannot be recorded.
     """
 
-    __slots__ = ("_attributes", "_declared", "_metrics", "_problems", "_rules")
+    __slots__ = ("_attributes", "_declared", "_is_source", "_metrics", "_problems", "_rules")
 
     _attributes: dict[str, Any]
     """Attributes of the span, as they will be on the wire."""
+    step_id: str
+    _is_source: bool
+    """Whether the step makes candidates, so that it has no ``in``."""
     _metrics: int
     _declared: list[str]
     _problems: list[Problem]
     """Where the step breaks its schema."""
     _rules: Rules | None
     """What its schema says of it."""
+
+    def _describe(self, name: str | None, schema: Compiled | None, arguments: Mapping[str, Any]) -> None:
+        """Takes up what ``step`` was called with, as far as it says what the step is."""
+        word = known = arguments.get("type", "custom")
+        if type(word) is not str or word not in semconv.STEP_TYPES:
+            word = text_or(word, "custom")
+            known = semconv.STEP_TYPE_ALIASES.get(word.lower(), word.lower())
+            if known not in semconv.STEP_TYPES:
+                self._complain(f"step type {word!r} is none of {', '.join(sorted(semconv.STEP_TYPES))}")
+        self._is_source = known == "search"
+        self._attributes[semconv.STEP_TYPE] = known if known in semconv.STEP_TYPES else word
+        if schema is not None:
+            self._follow(schema, text_or(name, "") or word, known)
+        if arguments.get("why") is not None:
+            self.why(arguments["why"])
+        if arguments.get("input") is not None:
+            self.set_input(arguments["input"])
+        if arguments.get("reasoning") is not None:
+            self.set_reasoning(arguments["reasoning"])
+        if arguments.get("config") is not None:
+            self._config(arguments["config"])
+        parents = arguments.get("parents")
+        if parents is not None:
+            parents = [parents] if isinstance(parents, str | Describing) else islice(parents, _MAX_PARENTS)
+            self._attributes[semconv.STEP_PARENTS] = [
+                parent.step_id if isinstance(parent, Describing) else text_of(parent, NAME_BYTES)
+                for parent in parents
+            ]
+        top_k = arguments.get("top_k")
+        if top_k is not None and number(top_k) is None:
+            self._complain(f"top_k must be a number, got {shown(top_k)}")
+        self._asked_for = top_k
 
     @guarded
     def why(self, text: str) -> None:
@@ -207,3 +243,8 @@ class Describing(Operations):
     def _set(self, key: str, value: object) -> None:
         if self._hears():
             self._attributes[key] = value
+
+
+def text_or(value: object, default: str) -> str:
+    """A name as text of at most 512 bytes; the default for None."""
+    return default if value is None else text_of(value, NAME_BYTES)

@@ -206,6 +206,8 @@ class Pipeline:
             self._changed.notify_all()
         self._courier.store_all(items, max(deadline_s, time.monotonic() + _MIN_RESCUE_S))
         lost = self._give_up(items)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._courier.sends_stored, deadline_s - time.monotonic())
         self._courier.close()
         self._join()
         reports = sum(report_of(item) is not None for item in items)
@@ -279,31 +281,38 @@ class Pipeline:
             except Exception as error:  # noqa: BLE001 - the thread must outlive whatever happened in it
                 self._guard.note("delivery", described(error))
                 self._courier.pause(Answer(False, retryable=True))
-        self._courier.close()  # once more: it may just have made its connection
+        self._courier.finish()
 
     def _relieve(self) -> None:
         """Ends when there is room again or the answer is there; the next record may start another one."""
-        try:
-            while self._relieve_once():
-                pass
-        except Exception as error:  # noqa: BLE001 - as in ``_work``
-            self._guard.note("delivery", described(error))
-        finally:
+        go_on = True
+        while go_on:
             with self._changed:
-                self._relief = None
+                lane, items = self._overflowing()
+                if not items:
+                    self._relief = None
+                    return
+            try:
+                go_on = self._courier.relieve(lane, items)
+            except Exception as error:  # noqa: BLE001 - as in ``_work``
+                self._guard.note("delivery", described(error))
+                self._buffer.put_back(items)
+                go_on = False
+        with self._changed:
+            self._relief = None
 
-    def _relieve_once(self) -> bool:
-        for lane, classes in reversed(tuple(enumerate(LANES))):
-            with self._changed:
-                items = self._buffer.take(classes, _TAKE_BYTES) if self._courier.may_relieve else []
+    def _overflowing(self) -> tuple[int, list[Item]]:
+        """The least important of what waits, and its lane."""
+        for lane in reversed(range(len(LANES))):
+            items = self._buffer.take(LANES[lane], _TAKE_BYTES) if self._courier.may_relieve else []
             if items:
-                return self._courier.relieve(lane, items)
-        return False
+                return lane, items
+        return 0, []
 
     def _wait_for_work(self) -> Callable[[], None] | None:
         """Waits until something is due, and returns it; None when the pipeline has stopped."""
         with self._changed:
-            while not self._stopped:
+            while not self._courier.taken_over:
                 now_s = time.monotonic()
                 cycle_s = self._cycle_due_s(now_s)
                 drain_s = self._courier.due_s()
@@ -329,7 +338,7 @@ class Pipeline:
         for lane, classes in enumerate(LANES):
             while True:
                 with self._changed:
-                    items = [] if self._stopped else self._buffer.take(classes, _TAKE_BYTES)
+                    items = [] if self._courier.taken_over else self._buffer.take(classes, _TAKE_BYTES)
                 if not items:
                     break
                 self._resource = items[-1].content.resource

@@ -15,6 +15,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import Span, Status, StatusCode
 
 from xray_otel import semconv
+from xray_otel._artifacts import send_artifact
 from xray_otel._buffer import Event, Priority
 from xray_otel._client import Client
 from xray_otel._context import RUN_KEY, STEP_KEY, RunScope, leave, with_baggage
@@ -24,7 +25,7 @@ from xray_otel._host_errors import error_message, error_type, run_status
 from xray_otel._ids import is_run_id, new_run_id
 from xray_otel._schemas import MAX_PROBLEMS, Rules, Schema, report
 from xray_otel._setup import client
-from xray_otel._steps import Step, send_artifact
+from xray_otel._steps import Step
 from xray_otel._wrapping import wrapped
 from xray_otel.errors import DeliveryError, UsageError
 from xray_otel.settings import Capture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -12,14 +11,14 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace import Status, StatusCode
 
 from xray_otel import semconv
-from xray_otel._artifacts import artifact_attributes
+from xray_otel._artifacts import send_artifact
 from xray_otel._buffer import Cause, Event, Priority
 from xray_otel._client import Client
 from xray_otel._columns import Recorder
 from xray_otel._context import RUN_KEY, STEP_KEY, RunScope, current_scope, leave
 from xray_otel._decisions import Chunk
-from xray_otel._describing import Describing
-from xray_otel._encode import NAME_BYTES, number, shown, text_of
+from xray_otel._describing import Describing, text_or
+from xray_otel._encode import number, shown
 from xray_otel._evidence import Evidence
 from xray_otel._guard import IDLE, described, guarded
 from xray_otel._host_errors import error_message, error_type
@@ -38,7 +37,6 @@ Attribute of a decorated function: the Step that says what each call of it is, a
 Other decorators around it copy the attribute, and are told from it by that.
 """
 
-_MAX_PARENTS = 64
 _LEVELS = semconv.CAPTURE_LEVELS
 
 
@@ -60,7 +58,6 @@ class Step(Describing):
         "_evidence",
         "_identity",
         "_index",
-        "_is_source",
         "_level",
         "_name",
         "_resource",
@@ -122,12 +119,13 @@ class Step(Describing):
         self._run = run
         self._active = True  # the methods that describe the step record only while it is active
         try:
-            self._describe(current, arguments)
+            schema = current.schema if run is None or run.schema is None else run.schema
+            self._describe(self._name, schema, arguments)
         except Exception as error:  # noqa: BLE001 - a bad description must not lose the step
             self._guard.failed("step", error)
-        self._name = name = _text_or(self._name, "") or _text_or(arguments.get("type"), "") or "step"
+        self._name = name = text_or(self._name, "") or text_or(arguments.get("type"), "") or "step"
         attempt = arguments.get("attempt", 1)
-        self.step_id = _text_or(arguments.get("step_id"), "")
+        self.step_id = text_or(arguments.get("step_id"), "")
         if not self.step_id:
             derived = None if run is None else run.derived_step(name)
             self.step_id, attempt = derived or (new_step_id(), attempt)
@@ -147,38 +145,6 @@ class Step(Describing):
         sample_size = 0 if self._client is None else self._client.settings.sample_size
         self._evidence = Evidence(self._level, sample_size, seed, self._followed)
         return self._evidence.recorder
-
-    def _describe(self, current: Client, arguments: dict[str, Any]) -> None:
-        word = known = arguments.get("type", "custom")
-        if type(word) is not str or word not in semconv.STEP_TYPES:
-            word = _text_or(word, "custom")
-            known = semconv.STEP_TYPE_ALIASES.get(word.lower(), word.lower())
-            if known not in semconv.STEP_TYPES:
-                self._complain(f"step type {word!r} is none of {', '.join(sorted(semconv.STEP_TYPES))}")
-        self._is_source = known == "search"
-        self._attributes[semconv.STEP_TYPE] = known if known in semconv.STEP_TYPES else word
-        schema = current.schema if self._run is None or self._run.schema is None else self._run.schema
-        if schema is not None:
-            self._follow(schema, _text_or(self._name, "") or word, known)
-        if arguments.get("why") is not None:
-            self.why(arguments["why"])
-        if arguments.get("input") is not None:
-            self.set_input(arguments["input"])
-        if arguments.get("reasoning") is not None:
-            self.set_reasoning(arguments["reasoning"])
-        if arguments.get("config") is not None:
-            self._config(arguments["config"])
-        parents = arguments.get("parents")
-        if parents is not None:
-            parents = [parents] if isinstance(parents, str | Step) else islice(parents, _MAX_PARENTS)
-            self._attributes[semconv.STEP_PARENTS] = [
-                parent.step_id if isinstance(parent, Step) else text_of(parent, NAME_BYTES)
-                for parent in parents
-            ]
-        top_k = arguments.get("top_k")
-        if top_k is not None and number(top_k) is None:
-            self._complain(f"top_k must be a number, got {shown(top_k)}")
-        self._asked_for = top_k
 
     def _capture_level(self, level: object, settings: Settings) -> Capture:
         """The call's own level, else what the settings say for the step or its pipeline (``capture_of``)."""
@@ -346,27 +312,6 @@ class Step(Describing):
         return Event(
             name, time.time_ns(), attributes, self._resource, span_context.trace_id, span_context.span_id
         )
-
-
-def _text_or(value: object, default: str) -> str:
-    return default if value is None else text_of(value, NAME_BYTES)
-
-
-def send_artifact(
-    current: Client,
-    event: Callable[[str, dict[str, Any]], Event],
-    identity: dict[str, object],
-    artifact: tuple[str, Any, str | None, str | None],
-) -> None:
-    """Sends one artifact of a step or run: (kind, data, content type, name)."""
-    kind, data, content_type, name = artifact
-    attributes, complete = artifact_attributes(
-        kind, data, content_type, name, current.settings.artifact_bytes
-    )
-    if not complete:
-        current.pipeline.lose(Priority.ARTIFACT, Cause.TOO_LARGE, identity.get(semconv.RUN_ID))
-        current.guard.note("artifact", f"payload of {attributes[semconv.ARTIFACT_SIZE]} bytes is not sent")
-    current.emit(Priority.ARTIFACT, event(semconv.EVENT_ARTIFACT, attributes | identity))
 
 
 def current_step() -> Step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import encodings.idna  # noqa: F401 - sockets would import it in the sender's thread, see ``prepare`` in _client
 import gzip
 import http.client
 import socket
@@ -128,6 +129,7 @@ class HttpTransport:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=min(_CONNECT_TIMEOUT_S, timeout_s))
         connection.connect()
+        connection.auto_open = 0  # else a request that meets a close() would connect again, unseen
         connection.sock.settimeout(timeout_s)
         return connection
 

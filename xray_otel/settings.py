@@ -178,6 +178,8 @@ def _presentable(name: str, value: object) -> object:
         return "***"
     if type(value) is str:
         return "***" if name == "endpoint" and "@" in value else value
+    if type(value) is int and value.bit_length() > 128:
+        return shown(value)  # Python refuses to write one of thousands of digits
     return value if type(value) in (int, float, bool) else shown(value)
 
 

@@ -59,13 +59,15 @@ def figures(outcome: Outcome, handed_over: int | None) -> Figures:
     judged = max(1, len(rows))
     found: Figures = {"share:error": float(outcome.error is not None)}
     found["share:repeated"] = 1 - len({row.item_id for row in rows}) / judged
-    if taken_in is None:
-        found["found"] = float(len(rows))
-    else:
+    if taken_in is not None:
         found["share:drop"] = 1 - len(outcome.out) / max(1, taken_in)
         found["share:unaccounted"] = 1 - len(rows) / max(1, taken_in)
         if handed_over is not None:
             found["share:lost_before"] = 1 - taken_in / max(1, handed_over)
+    found["out"] = float(len(outcome.out))
+    if outcome.fields:
+        for source, count in Counter(item["source"] for item in outcome.out).items():
+            found[f"share:source:{source}"] = count / max(1, len(outcome.out))
     for reason, count in Counter(row.reason for row in rows if row.reason is not None).items():
         found[f"share:reason:{reason}"] = count / judged
     found |= _distribution("score", [row.score for row in rows if row.score is not None])

@@ -246,6 +246,28 @@ def test_a_filter_that_eliminated_more_than_90_percent(shelf: Shelf, rest: httpx
     ]
 
 
+def test_the_filter_language(told: Shelf, rest: httpx.Client) -> None:
+    """q selects on runs, steps and metrics, beside parameters; a refusal has the column of the place."""
+
+    def asked(path: str, q: str, **parameters: str) -> list[Any]:
+        response = rest.get(f"/api/v1/{path}", params={"q": q, **parameters})
+        assert response.status_code == 200, response.text
+        return list(response.json()["items"])
+
+    dropped = 'type = "filter" and metric.recall >= 0.9 and tag.market = "US"'
+    assert [step["step_id"] for step in asked("steps", dropped)] == ["by price/1"]
+    assert asked("steps", dropped, status="error") == []
+    assert [run["run_id"] for run in asked("runs", 'step.type = "filter" and step.drop_ratio > 0.7')] == ["r"]
+    assert asked("runs", 'step.type = "select" and step.drop_ratio > 0.7') == []
+    assert [group["steps"] for group in asked("metrics/steps", "not drop_ratio > 0.7")] == [1]
+    assert [row["reason"] for row in asked("metrics/reasons", "reason.never = 0", limit="1")] == ["too_dear"]
+    for path in ("runs", "steps", "metrics/steps", "metrics/reasons", "export/runs"):
+        refused = rest.get(f"/api/v1/{path}", params={"q": "started > 3"})
+        error = refused.json()["error"]
+        assert (refused.status_code, error["parameter"], error["column"]) == (422, "q", 11)
+        assert "RFC 3339" in error["message"]
+
+
 def test_figures_about_the_decisions_of_a_step(told: Shelf, rest: httpx.Client) -> None:
     """Counts, totals and means of those that satisfy the filters, with intervals; there are no pages."""
     path = "/api/v1/runs/r/steps/by%20price%2F1/estimates"

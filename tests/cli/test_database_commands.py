@@ -6,9 +6,11 @@ import json
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from store import migrate
 from tests.fixtures.services import ROOT, ServiceProcess, environment
@@ -40,6 +42,25 @@ def test_upgrade_then_status(empty_database_url: str) -> None:
     after = xray("db", "status", XRAY_DATABASE_URL=empty_database_url)
     assert after.returncode == 0
     assert f"{migrate.head()}, up to date" in after.stdout
+
+
+def test_a_reader_is_let_in_by_name(database_url: str) -> None:
+    """``db grant-reader`` names what may be read; a role that is not there is a failure of one line."""
+    role = f"reader_{uuid.uuid4().hex}"
+    unknown = xray("db", "grant-reader", role, XRAY_DATABASE_URL=database_url)
+    assert (unknown.returncode, len(unknown.stderr.splitlines())) == (1, 1)
+    assert role in unknown.stderr
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+        try:
+            known = xray("db", "grant-reader", role, XRAY_DATABASE_URL=database_url)
+            assert (known.returncode, "xray_public.runs" in known.stdout) == (0, True), known.stderr
+            admin.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+            assert admin.execute("SELECT count(*) FROM xray_public.runs").fetchone() == (0,)
+            admin.execute("RESET ROLE")
+        finally:
+            admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
+            admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
 def test_url_of_the_running_embedded_server(tmp_path: Path) -> None:

@@ -126,6 +126,14 @@ def test_client_content(client):
     assert "xray_otel/py.typed" in contents(client)
 
 
+def test_client_is_loaded_by_who_asks_for_it(client):
+    """OpenTelemetry finds the exporter by its name; no other program loads the client by itself."""
+    with zipfile.ZipFile(client) as wheel:
+        [name] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+        groups = re.findall(r"^\[(.+)\]$", wheel.read(name).decode(), re.MULTILINE)
+    assert groups == ["opentelemetry_traces_exporter"]
+
+
 def test_server_content(server):
     """xray-otel-server holds the four server packages with the migrations, and not the client."""
     assert server.name == f"xray_otel_server-{__version__}-py3-none-any.whl"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from store.estimates import Observed, estimate
@@ -57,6 +59,36 @@ def test_too_few_to_tell():
     assert found.mean is not None
     assert (found.mean.value, found.mean.low, found.mean.exact) == (5.0, None, False)
     assert found.number.low == 1  # at least what was seen
+
+
+def test_one_lone_decision_makes_no_interval_narrow():
+    """A group of one measures no spread of its own: the other group's few are not taken for many."""
+    few = [Observed("a", 0.1, 5.0), Observed("a", 0.1, 5.2), Observed("a", 0.1, 5.1)]
+    found = estimate([*few, Observed("b", 0.1, 50.0)])
+    assert found.mean is not None
+    assert found.mean.high is not None
+    assert found.mean.low is not None
+    half = (found.mean.high - found.mean.low) / 2
+    deviation = abs(50 - found.mean.value) * 0.9**0.5 / 4  # what the lone one adds to the standard error
+    assert half > 3 * deviation
+
+
+@pytest.mark.parametrize("probability", [1.0, 0.1, 1e-200, 5e-324])
+@pytest.mark.parametrize("figure", [1e200, 1.7e308, 1e-200, 5e-324])
+@pytest.mark.parametrize("signs", [(1, 1, 1, 1), (1, -1, 3, 1)])
+def test_any_number_of_a_sender_has_an_estimate(probability: float, figure: float, signs: tuple[int, ...]):
+    """Figures and probabilities at the ends of what a float can be: finite answers in order."""
+    largest = 1.7e308
+    kept = [
+        Observed("a", probability, max(-largest, min(largest, sign * figure * (at + 1) / 4)))
+        for at, sign in enumerate(signs)
+    ]
+    found = estimate(kept)
+    assert found.mean is not None
+    for guess in (found.number, found.total, found.mean):
+        assert guess.low is not None
+        assert guess.high is not None
+        assert -sys.float_info.max <= guess.low <= guess.value <= guess.high <= sys.float_info.max
 
 
 def test_estimates_of_a_step(shelf: Shelf, reader: Reader) -> None:

@@ -225,7 +225,7 @@ def test_a_step_s_field_on_runs_is_named_with_its_prefix() -> None:
 
 
 def test_it_asks_as_the_parameters_do() -> None:
-    """An expression makes the same conditions as the parameters of the same words, so the same indexes serve."""
+    """An expression makes the conditions of the parameters of the same words, so the same indexes serve."""
     asked = "type = 'filter' and drop_ratio > 0.9 and started >= '2025-03-01T12:00:00Z' and tag.market = 'US'"
     sent = [
         ("step_type", "filter"),

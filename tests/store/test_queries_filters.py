@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.queries.errors import InvalidParameter
 from store.queries.conditions import parse_number, parse_time
+from store.queries.errors import InvalidParameter
 from store.queries.filters import PageRequest, parse
 from store.queries.types import RunRecord, StepRecord
 from store.queries.vocabulary import DECISIONS, RUNS, STEP_TYPES, STEPS, SUFFIXES, Vocabulary

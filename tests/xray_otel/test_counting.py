@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from itertools import repeat
 
 import pytest
 
 import xray_otel as xray
-from tests.fixtures.otlp_receiver import Received
+from tests.fixtures.otlp_receiver import HttpReceiver, Received
 
 
 def counts(received: Received, name: str) -> dict[str, object]:
@@ -96,3 +97,67 @@ def test_equal_values_of_different_types_stay_apart(traced: Received):
     xray.flush()
     [event] = traced.events("xray.step.decisions")
     assert json.loads(event.attributes["xray.decisions.data"])["value"] == [1, True, 1]
+
+
+class Truth:
+    """As numpy's booleans are."""
+
+    class dtype:  # noqa: N801 - the name that is asked for
+        kind = "b"
+
+    def __init__(self, value: bool) -> None:
+        self._value = value
+
+    def __bool__(self) -> bool:
+        return self._value
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "found"),
+    [
+        ([True, False, False], {"kept": 1, "eliminated": 2}),
+        ([Truth(True), Truth(False), Truth(False)], {"kept": 1, "eliminated": 2}),
+        ("KEE", {"kept": 1, "eliminated": 2}),
+        (["kept", [], None], {"kept": 1, "deferred": 2}),
+        ([True], {"kept": 1, "deferred": 2}),
+        (b"E", {"deferred": 3}),
+        ("E", {"eliminated": 3}),
+    ],
+)
+def test_verdicts_of_record(otlp_receiver: HttpReceiver, verdicts, found):
+    """One verdict is for all only as a word; what is missing or unknown is deferred, and nothing is lost."""
+    xray.configure(endpoint=otlp_receiver.endpoint, flush_interval_ms=20)
+    with xray.run("r"), xray.step("s") as step:
+        step.record(["a", "b", "c"], verdicts)
+    xray.flush()
+    counted = counts(otlp_receiver.received, "s")
+    assert counted.pop("in") == 3
+    counted.pop("out")
+    assert counted == found
+
+
+@pytest.mark.parametrize("kept", [0, 1, 50, 99, 100])
+def test_one_reason_beside_booleans(traced: Received, kept: int):
+    """The eliminated get the reason and the kept none, be it few or many of either."""
+    passed = [at < kept for at in range(100)]
+    with xray.run("r"), xray.step("s") as step:
+        step.record([str(at) for at in range(100)], passed, "dear")
+    xray.flush()
+    attributes = traced.step("s").attributes
+    assert attributes.get("xray.reasons.counts", [0]) == [100 - kept]
+    [event] = traced.events("xray.step.decisions")
+    payload = json.loads(event.attributes["xray.decisions.data"])
+    assert payload.get("reason", [None] * 100) == [None] * kept + [0] * (100 - kept)
+
+
+def test_what_is_declared_without_end_stays_bounded(traced: Received):
+    """Codes that are said again and again, and items that never end, take bounded memory."""
+    with xray.run("r"), xray.step("s") as step:
+        for at in range(2_000):
+            step.reasons(f"code {at % 300}", "always")
+        step.fields(repeat({"price": 2.0}), "price")
+    xray.flush()
+    attributes = traced.step("s").attributes
+    assert len(attributes["xray.reasons.codes"]) == 256
+    assert attributes["xray.fields.names"] == ["price"]
+    assert attributes["xray.fields.mean"] == [2.0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 import xray_otel as xray
 from tests.fixtures.otlp_receiver import GrpcReceiver, HttpReceiver, Receiver
 from tests.fixtures.waiting import wait_until
-from tests.xray_otel.test_spool import Shed, assert_once, away, payload, record, segments, stored
+from tests.xray_otel.test_spool import ROOT, Shed, assert_once, away, payload, record, segments, stored
 from xray_otel import _setup
 from xray_otel._columns import KEPT, Columns
 from xray_otel._evidence import Evidence
@@ -102,8 +104,11 @@ def test_what_overflows_while_a_request_hangs_goes_to_disk(otlp_receiver: HttpRe
     xray.configure(
         endpoint=otlp_receiver.endpoint, buffer_bytes=budget_bytes, flush_interval_ms=1, export_timeout_s=60
     )
-    buffer = _setup.client().pipeline._buffer
-    for number in range(40):
+    pipeline = _setup.client().pipeline
+    buffer, courier = pipeline._buffer, pipeline._courier
+    record(0)
+    wait_until(lambda: courier.in_exchange, timeout_s=20, what="a request is under way")
+    for number in range(1, 40):
         record(number, candidates=5_000)
         wait_until(
             lambda: buffer.size_bytes * 2 <= budget_bytes, timeout_s=15, what="there is room in memory again"
@@ -215,3 +220,63 @@ def test_lost_evidence_is_counted_in_candidates():
         evidence.finish(send)
     assert len(sent) == 2
     assert evidence.lost == 5_000 - sum(sent)
+
+
+def test_a_stored_request_under_way_at_the_shutdown_is_not_repeated(
+    otlp_receiver: HttpReceiver, spool_dir: Path
+):
+    """A shutdown hears the answer to what another process left, which else would be sent a second time."""
+    name = otlp_receiver.endpoint.replace(":", "%3A").replace("/", "%2F")
+    left = Spool(spool_dir / name, 10**8, Shed())
+    left.append(0, NOTHING, ())
+    left.seal()
+    entered, go = threading.Event(), threading.Event()
+
+    def answer(request: Any) -> None:
+        if not request.ByteSize():  # what was left
+            entered.set()
+            go.wait(20)
+
+    otlp_receiver.answer = answer
+    xray.configure(endpoint=otlp_receiver.endpoint, flush_interval_ms=1)
+    record(1)
+    assert entered.wait(20)
+    courier = _setup.client().pipeline._courier
+    shutdown = threading.Thread(target=xray.shutdown, args=(20,))
+    shutdown.start()
+    wait_until(lambda: courier.taken_over, timeout_s=20, what="the shutdown takes over")
+    go.set()
+    shutdown.join(20)
+    assert main(["sync", "--endpoint", otlp_receiver.endpoint]) == 0
+    assert otlp_receiver.received.sizes.count(0) == 1
+    assert segments(spool_dir) == []
+
+
+LAZY = """
+import sys
+import xray_otel as xray
+xray.configure()
+before = set(sys.modules)
+with xray.run("r"), xray.step("s", type="filter") as step:
+    step.accept("a")
+assert xray.flush(20)
+print(sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_the_sender_imports_nothing(
+    otlp_receiver: HttpReceiver, grpc_otlp_receiver: GrpcReceiver, protocol: str
+):
+    """A process forked while a thread imports a module has half of it; so threads of X-Ray's import none."""
+    receiver = grpc_otlp_receiver if protocol == "grpc" else otlp_receiver
+    result = subprocess.run(
+        [sys.executable, "-c", LAZY],
+        cwd=ROOT,
+        env=os.environ | {"XRAY_ENDPOINT": receiver.endpoint, "XRAY_PROTOCOL": protocol},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr

@@ -201,6 +201,50 @@ def test_keys_are_matched_as_words(key: str, hidden: bool):
     assert Mask(key_words(["taxNumber", "!cookie"])).hides(key) is hidden
 
 
+QUOTED = [
+    f'{{"password"{blank}: "{KEYED}"}}' for blank in ("", "  ", "\t", "\n ", "\u00a0", "\x1f", "\u3000")
+] + [
+    f"{{'user_password' \n: '{KEYED}'",
+    json.dumps({"a": f'{{"password"\n: "{KEYED}"}}'}),
+    json.dumps([json.dumps({"a": f'{{"password"\t : "{KEYED}"}}'})]),
+]
+
+
+@pytest.mark.parametrize("text", QUOTED)
+def test_keys_in_texts_of_decisions(receiver: RawReceiver, logged: Logged, text: str):
+    """With the default settings nothing is done per decision, and yet no spelling of a key hides a secret."""
+    xray.configure(endpoint=receiver.endpoint, flush_interval_ms=20)
+    receiver.bodies.clear()
+    logged.lines.clear()
+    with xray.run("r"), xray.step("s", why=text, input=text) as step:
+        step.reject("i", "code", text)
+        step.reject("i", "code", value=text, threshold=text)
+        step.select(text, reason=text)
+        step.record(["a"], "kept", ["code"], values=[text], texts=[text])
+    with xray.run("r"), xray.step("s") as step:
+        step.record([text], "kept")
+    assert xray.flush(20)
+    assert receiver.bodies
+    assert not leaks([*receiver.bodies, *logged.lines])
+
+
+def test_fields_of_a_hidden_name(receiver: RawReceiver):
+    """Of one item the mean is the value, and a source is one: neither leaves under a hidden name."""
+    xray.configure(endpoint=receiver.endpoint, flush_interval_ms=20)
+    receiver.received.records.clear()
+    receiver.bodies.clear()
+    with xray.run("r"), xray.step("s") as step:
+        step.fields([{"ssn": 7319.0, "price": 2.0, "api_key": KEYED}], ["ssn", "price"], source="api_key")
+    assert xray.flush(20)
+    assert not leaks(receiver.bodies)
+    attributes = receiver.received.step("s").attributes
+    hidden, shown = attributes["xray.fields.mean"]
+    assert hidden != hidden
+    assert shown == 2.0
+    assert attributes["xray.fields.missing"] == [0.0, 0.0]
+    assert attributes["xray.sources.names"] == [MASKED]
+
+
 def test_hashed_item_ids(receiver: RawReceiver):
     """An item has one name in all steps and runs, also as what another was merged into, and never its own."""
     received: Received = receiver.received
