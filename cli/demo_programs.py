@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cli.demo_options import DemoOptions, Endpoints
@@ -63,18 +64,23 @@ def _common(options: DemoOptions, runs: int) -> list[str]:
 @contextmanager
 def _started(name: str, arguments: Sequence[str], endpoints: Endpoints) -> Iterator[subprocess.Popen[str]]:
     """The running program; it does not outlive the block."""
-    process = _start(name, arguments, endpoints)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+    with TemporaryDirectory(prefix="xray-demo-", ignore_cleanup_errors=True) as spool:
+        process = _start(name, arguments, endpoints, spool)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
 
-def _start(name: str, arguments: Sequence[str], endpoints: Endpoints) -> subprocess.Popen[str]:
+def _start(name: str, arguments: Sequence[str], endpoints: Endpoints, spool: str) -> subprocess.Popen[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("XRAY_", "OTEL_"))}
-    environment |= {"XRAY_ENDPOINT": endpoints.otlp_http, "PYTHONIOENCODING": "utf-8"}
+    environment |= {
+        "XRAY_ENDPOINT": endpoints.otlp_http,
+        "XRAY_SPOOL_DIR": spool,
+        "PYTHONIOENCODING": "utf-8",
+    }
     return subprocess.Popen(
         [sys.executable, "-m", f"examples.{name}", *arguments],
         cwd=ROOT,

@@ -21,6 +21,7 @@ from store.queries import (
     decisions,
     estimates,
     exports,
+    habits,
     items,
     journey,
     losses,
@@ -254,6 +255,11 @@ class Reader:
         """What runs of a pipeline and version usually look like (``store.queries.baseline``)."""
         with self._connection() as connection:
             return baseline.baseline(connection, pipeline, pipeline_version, without=without)
+
+    def habits(self, run_id: str, pipeline: str | None, pipeline_version: str | None) -> habits.Habits:
+        """What the steps of a run and of its baseline were like (``store.queries.habits``)."""
+        with self._connection() as connection:
+            return habits.habits(connection, run_id, pipeline, pipeline_version)
 
     def _run(self, connection: Connection, run_id: str) -> RunRecord | None:
         return runs.one_run(connection, run_id, now=self._now(), default_timeout_s=self._run_timeout_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
-import encodings.idna  # noqa: F401 - sockets would import it in the sender's thread, see ``prepare`` in _client
+import encodings.idna  # noqa: F401 - or the sender would import it, see ``prepare`` in _client
 import gzip
 import http.client
 import socket

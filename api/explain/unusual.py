@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from operator import mul
-from statistics import fmean, median
+from statistics import median
 from typing import NamedTuple
 
 from store.queries.figures import Figures
@@ -25,11 +25,15 @@ FEATURES = 3
 """Figures of earlier steps that one is held against at most."""
 MIN_CORRELATION = 0.35
 """Of 200 runs and some hundred figures, chance alone seldom reaches it."""
+CHANCE = 3.5
+"""The same in standard deviations of a correlation by chance, 1 / √n."""
+NARROWEST = 0.35
+"""Of its spread, what stays of a figure's when earlier steps tell all about it: they never quite do."""
 NORMAL = 1.4826
 """Standard deviations to a median distance from the median, of a normal distribution."""
 TAIL, TAIL_DEVIATIONS = 0.97, 2.17
 """The share of a normal distribution within so many deviations: wider tails widen the spread."""
-FLOORS = {"share": 0.004, "level": 1e-9, "amount": 0.02}
+FLOORS = {"share": 0.004, "part": 0.004, "level": 1e-9, "amount": 0.02}
 RELATIVE_FLOOR = 0.01
 """Of a level's own size."""
 
@@ -126,45 +130,56 @@ def _own(column: Column, earlier: Sequence[Column]) -> float:
     """Deviations that are left after what follows from earlier steps."""
     if abs(column.z) < LOOK or not earlier:
         return column.z
-    rest = [0.0 if value is None else value - column.median for value in column.values]
-    left = column.run - column.median
-    doubt = 0.0
-    used: list[Column] = []
+    places = [at for at, value in enumerate(column.values) if value is not None]
+    rest = [(column.values[at] or 0.0) - column.median for at in places]
+    # Of few runs, chance finds something that goes with anything.
+    least = max(MIN_CORRELATION, CHANCE / math.sqrt(len(places)))
+    left, doubt = column.run - column.median, 0.0
+    open_ones = [(one, _centred(one, places)) for one in earlier]
+    used = 0
     for _ in range(FEATURES):
-        best, slope, strength = _best(rest, [one for one in earlier if one not in used])
-        if best is None or strength < MIN_CORRELATION:
+        best = _best(rest, open_ones)
+        if best is None or best.correlation < least:
             break
-        used.append(best)
-        centred = _centred(best)
-        rest = [one - slope * other for one, other in zip(rest, centred, strict=True)]
-        distance = best.run - best.median
-        left -= slope * distance
+        used += 1
+        rest = [one - best.slope * other for one, other in zip(rest, best.centred, strict=True)]
+        distance = best.column.run - best.column.median
+        left -= best.slope * distance
         # A slope is a guess: far from the usual it says less.
-        squares = math.fsum(map(mul, centred, centred))
-        doubt += distance * distance * math.fsum(map(mul, rest, rest)) / len(rest) / squares
+        doubt += distance * distance * math.fsum(map(mul, rest, rest)) / len(rest) / best.squares
+        open_ones = [pair for pair in open_ones if pair[0] is not best.column]
     if not used:
         return column.z
-    narrowed = max(_spread(rest), 0.35 * column.deviation)
+    narrowed = max(_spread(rest), NARROWEST * column.deviation)
     own = left / math.sqrt(narrowed * narrowed + doubt)
     return own if abs(own) < abs(column.z) else column.z
 
 
-def _centred(column: Column) -> list[float]:
-    return [0.0 if value is None else value - column.median for value in column.values]
+class _Fit(NamedTuple):
+    column: Column
+    centred: Sequence[float]
+    squares: float
+    slope: float
+    correlation: float
 
 
-def _best(rest: Sequence[float], earlier: Sequence[Column]) -> tuple[Column | None, float, float]:
-    """The earlier figure that goes with the rest the most; the slope, and the correlation without sign."""
-    best, found, strength = None, 0.0, 0.0
-    middle = fmean(rest)
-    own = math.fsum((one - middle) ** 2 for one in rest)
-    for column in earlier:
-        centred = _centred(column)
-        squares = math.fsum(map(mul, centred, centred))
-        if squares <= 0 or own <= 0:
+def _centred(column: Column, places: Sequence[int]) -> list[float]:
+    values = column.values
+    return [0.0 if (value := values[at]) is None else value - column.median for at in places]
+
+
+def _best(rest: Sequence[float], open_ones: Sequence[tuple[Column, Sequence[float]]]) -> _Fit | None:
+    """The earlier figure that goes with the rest the most."""
+    best: _Fit | None = None
+    own = math.fsum(map(mul, rest, rest))
+    if own <= 0:
+        return None
+    for column, centred in open_ones:
+        squares = sum(map(mul, centred, centred))
+        if squares <= 0:
             continue
-        product = math.fsum(map(mul, rest, centred))
+        product = sum(map(mul, rest, centred))
         correlation = abs(product) / math.sqrt(own * squares)
-        if correlation > strength:
-            best, found, strength = column, product / squares, correlation
-    return best, found, strength
+        if best is None or correlation > best.correlation:
+            best = _Fit(column, centred, squares, product / squares, correlation)
+    return best

@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from statistics import median
 from typing import Any, NamedTuple
+from uuid import UUID
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, Select, and_, select
 
 from store.ids import run_key
 from store.schema import runs, steps
@@ -85,18 +87,7 @@ def baseline(
     """
     if pipeline is None:
         return Baseline(None, pipeline_version, 0)
-    of_the_kind = (
-        select(runs.c.run_key, runs.c.run_day)
-        .where(
-            runs.c.pipeline == pipeline,
-            runs.c.pipeline_version.is_not_distinct_from(pipeline_version),
-            runs.c.terminal_status == "completed",
-            runs.c.run_key != run_key(without),
-        )
-        .order_by(runs.c.started_at.desc(), runs.c.run_key.desc())
-        .limit(limit)
-    )
-    found = connection.execute(of_the_kind).all()
+    found = connection.execute(runs_of_the_kind(pipeline, pipeline_version, without, limit)).all()
     if not found:
         return Baseline(pipeline, pipeline_version, 0)
     statement = select(*(steps.c[name] for name in StepRow._fields)).where(
@@ -109,6 +100,23 @@ def baseline(
     )
     rows = (StepRow(*row) for row in connection.execute(statement))
     return Baseline(pipeline, pipeline_version, len(found), summarise(rows))
+
+
+def runs_of_the_kind(
+    pipeline: str, pipeline_version: str | None, without: str, limit: int
+) -> Select[tuple[UUID, date]]:
+    """Key and day of the latest completed runs of a pipeline and version, except one."""
+    return (
+        select(runs.c.run_key, runs.c.run_day)
+        .where(
+            runs.c.pipeline == pipeline,
+            runs.c.pipeline_version.is_not_distinct_from(pipeline_version),
+            runs.c.terminal_status == "completed",
+            runs.c.run_key != run_key(without),
+        )
+        .order_by(runs.c.started_at.desc(), runs.c.run_key.desc())
+        .limit(limit)
+    )
 
 
 def summarise(rows: Iterable[StepRow]) -> Mapping[str, StepBaseline]:

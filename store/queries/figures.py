@@ -2,7 +2,8 @@
 What the metrics of one execution of a step say, as named numbers that can be compared between runs.
 
 The part of a name before its first colon says what kind of number it is: ``share`` between 0 and 1,
-``level`` on a scale of its own, ``amount`` a count or duration as logarithm, where a difference is a factor.
+where one that is absent is 0; ``part`` likewise, where one that is absent is not known; ``level`` on a
+scale of its own; ``amount`` a count as logarithm, where a difference is a factor.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ class Figures(NamedTuple):
 class Recorded(NamedTuple):
     """What figures are taken from; as in ``StepRecord``, whatever shape the store has it in."""
 
-    step_type: str | None
     candidates_in: int | None
     candidates_out: int | None
     counts: Mapping[str, int | None]
@@ -54,8 +54,7 @@ def figures(recorded: Recorded) -> Figures:
             values[f"level:score {name}"] = figure
     for field, statistics in recorded.fields.items():
         values |= _field(field, statistics)
-    total = max(1, sum(recorded.sources.values()))
-    values |= {f"share:from {source}": count / total for source, count in recorded.sources.items()}
+    values |= {f"amount:from {source}": math.log1p(count) for source, count in recorded.sources.items()}
     values |= {f"level:metric {name}": figure / size for name, figure in recorded.metrics.items()}
     return Figures(size, values)
 

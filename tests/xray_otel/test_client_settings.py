@@ -65,6 +65,7 @@ def test_any_object_is_refused_in_words():
         __repr__ = __str__
 
     xray.configure(endpoint=Hostile(), buffer_bytes=Hostile(), disabled=True)  # type: ignore[arg-type]
+    xray.configure(artifact_bytes=10**5000, disabled=True)  # Python refuses to write it
     with pytest.raises(xray.SettingsError, match="a URL such as"):
         Settings.from_env({}, endpoint=Hostile())
 

@@ -1,0 +1,194 @@
+"""
+What the steps of a run and of its baseline were like, as figures that can be compared.
+
+Metrics of all runs of the baseline; single decisions of the run and of its latest ones only, since
+they have to be unpacked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, and_, select
+
+from store.decisions import DecisionColumns, UnknownCodec, unpack
+from store.ids import run_key
+from store.queries.baseline import BASELINE_RUNS, runs_of_the_kind
+from store.queries.figures import Figures, Recorded, figures
+from store.schema import decisions, runs, steps
+
+EVIDENCE_RUNS = 40
+"""Runs of the baseline whose decisions are looked at."""
+EVIDENCE_ITEMS = 60_000
+"""Decisions that are unpacked at most; larger runs are compared with fewer others."""
+
+_SCORES = ("mean", "std", "p10", "p50", "p90")
+_VERDICTS = ("kept", "eliminated", "scored", "selected", "not_selected", "deferred", "merged")
+_COLUMNS = (
+    *("run_key", "step_id", "attempt_key", "name", "step_type", "status", "candidates_in", "candidates_out"),
+    *("reason_codes", "reason_counts", "fields", "sources", "metrics"),
+    *_VERDICTS,
+    *(f"score_{name}" for name in _SCORES),
+)
+StepKey = tuple[UUID, str, str]
+
+
+class Habits(NamedTuple):
+    """By name of the step; of several executions in a run the last."""
+
+    own: Mapping[str, Figures]
+    """Of the run that is looked at."""
+    baseline: Sequence[Mapping[str, Figures]]
+    """Of each other run, the latest first; executions that ended in error are left out."""
+
+
+NO_HABITS = Habits({}, ())
+
+
+def habits(
+    connection: Connection,
+    run_id: str,
+    pipeline: str | None,
+    pipeline_version: str | None,
+    limit: int = BASELINE_RUNS,
+) -> Habits:
+    """
+    The figures of a run and of the latest ``limit`` completed runs of its pipeline and version.
+
+    A pipeline without a name has no baseline. Four statements, all by primary key but the second.
+    """
+    own = connection.execute(
+        select(runs.c.run_key, runs.c.run_day).where(runs.c.run_key == run_key(run_id))
+    ).one_or_none()
+    if own is None or pipeline is None:
+        return NO_HABITS
+    others = connection.execute(runs_of_the_kind(pipeline, pipeline_version, run_id, limit)).all()
+    found = [own, *others]
+    executed = _steps(connection, found)
+    evidence = _evidence(connection, found[: 1 + EVIDENCE_RUNS])
+    by_run: dict[UUID, dict[str, Figures]] = {row.run_key: {} for row in found}
+    for row in executed:
+        if row.run_key == own.run_key or row.status == "ok":
+            made = figures(_recorded(row))
+            made.values.update(evidence.get((row.run_key, row.step_id, row.attempt_key), {}))
+            by_run[row.run_key][row.name] = made
+    return Habits(by_run[own.run_key], [by_run[row.run_key] for row in others])
+
+
+def _steps(connection: Connection, found: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    """The steps of the runs, as they started."""
+    statement = (
+        select(*(steps.c[name] for name in _COLUMNS))
+        .where(
+            and_(
+                steps.c.run_key.in_([row.run_key for row in found]),
+                # Names the partitions: without it every week would be searched.
+                steps.c.run_day.in_(sorted({row.run_day for row in found})),
+            )
+        )
+        .order_by(steps.c.started_at)
+    )
+    return connection.execute(statement).all()
+
+
+def _recorded(row: Row[Any]) -> Recorded:
+    return Recorded(
+        candidates_in=row.candidates_in,
+        candidates_out=row.candidates_out,
+        counts={name: getattr(row, name) for name in _VERDICTS},
+        reasons=dict(zip(row.reason_codes or (), row.reason_counts or (), strict=False)),
+        score={name: getattr(row, f"score_{name}") for name in _SCORES},
+        fields=row.fields or {},
+        sources=row.sources or {},
+        metrics=row.metrics or {},
+    )
+
+
+def _evidence(connection: Connection, found: Sequence[Row[Any]]) -> dict[StepKey, dict[str, float]]:
+    """Figures of the decisions of each step, as far as the bound on their number reaches."""
+    statement = (
+        select(
+            decisions.c.run_key,
+            decisions.c.step_id,
+            decisions.c.attempt_key,
+            decisions.c.item_count,
+            decisions.c.data,
+        )
+        .where(
+            and_(
+                decisions.c.run_key.in_([row.run_key for row in _affordable(connection, found)]),
+                decisions.c.run_day.in_(sorted({row.run_day for row in found})),
+                decisions.c.data.is_not(None),
+            )
+        )
+        .order_by(decisions.c.chunk_index)
+    )
+    chunks: defaultdict[StepKey, list[DecisionColumns]] = defaultdict(list)
+    for row in connection.execute(statement):
+        try:
+            chunks[row.run_key, row.step_id, row.attempt_key].append(unpack(row.data))
+        except UnknownCodec:
+            continue  # as if it had not been recorded; its step's flag says so
+    return {key: of_decisions(parts) for key, parts in chunks.items()}
+
+
+def _affordable(connection: Connection, found: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """The first of the runs, until they have too many decisions together; none when the first has."""
+    statement = select(decisions.c.run_key, decisions.c.item_count).where(
+        decisions.c.run_key.in_([row.run_key for row in found]),
+        decisions.c.run_day.in_(sorted({row.run_day for row in found})),
+    )
+    items: Counter[UUID] = Counter()
+    for key, count in connection.execute(statement):
+        items[key] += count
+    chosen, left = [], EVIDENCE_ITEMS
+    for row in found:
+        left -= items[row.run_key]
+        if left < 0:
+            break
+        chosen.append(row)
+    return chosen
+
+
+def of_decisions(parts: Sequence[DecisionColumns]) -> dict[str, float]:
+    """Figures of a step's decisions; none of sampled ones, which are not like the others."""
+    if any(part.probability not in (None, 1.0) and _is_sampled(part.probability) for part in parts):
+        return {}
+    items = [item for part in parts for item in part.item]
+    count = max(1, len(items))
+    missing = sum(len(part.missing or ()) for part in parts)
+    passed = sum(part.verdict[place] in "KSW" for part in parts for place in part.missing or ())
+    found = {
+        "part:repeated": 1 - len(set(items)) / count,
+        "part:without a value": missing / count,
+        "part:kept without a value": passed / count,
+    }
+    for name in ("value", "threshold", "score"):
+        numbers = sorted(_numbers(parts, name))
+        if numbers:
+            last = len(numbers) - 1
+            if name != "score":
+                found[f"level:{name} p50"] = median(numbers)
+            if name == "value":
+                found |= {f"level:{name} p{place}": numbers[place * last // 100] for place in (10, 90)}
+            if name == "score":
+                found["part:same score"] = Counter(numbers).most_common(1)[0][1] / len(numbers)
+    return found
+
+
+def _is_sampled(probability: Any) -> bool:
+    given = probability if isinstance(probability, list) else [probability]
+    return any(one is not None and one < 1 for one in given)
+
+
+def _numbers(parts: Iterable[DecisionColumns], name: str) -> list[float]:
+    numbers: list[float] = []
+    for part in parts:
+        column = getattr(part, name)
+        entries = column if isinstance(column, list) else [column] * part.count
+        numbers += (one for one in entries if isinstance(one, int | float) and not isinstance(one, bool))
+    return numbers
