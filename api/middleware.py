@@ -11,7 +11,11 @@ from api.errors import RequestIds, error_response
 
 
 class HeadAsGet:
-    """ASGI middleware: a HEAD is answered as its GET would be, without the body (RFC 9110, section 9.3.2)."""
+    """
+    ASGI middleware: a HEAD is answered as its GET would be, without the body (RFC 9110, section 9.3.2).
+
+    The scope of such a GET has the key ``is_head``, for routes whose body is long in the making.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -24,7 +28,7 @@ class HeadAsGet:
         async def send_without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        asked = {**scope, "method": "GET"}
+        asked = {**scope, "method": "GET", "is_head": True}
         try:
             await self._app(asked, receive, send_without_body)
         finally:

@@ -24,6 +24,7 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 | Which runs were there? | `GET /runs` |
 | What happened in one? | `GET /runs/{run_id}` with up to 1,000 steps in order, `GET /runs/{run_id}/steps` |
 | Why did it decide so? | `GET /runs/{run_id}/explain`, in words with `?format=text` |
+| Which step is at fault? | its `conclusion` and `culprits`, with confidence and evidence |
 | Who was dropped, and why? | `GET /runs/{run_id}/steps/{step_id}/decisions?verdict=eliminated` |
 | How many, how much, on average? | `GET /runs/{run_id}/steps/{step_id}/estimates?verdict=eliminated` |
 | What became of one item? | `GET /runs/{run_id}/items/{item_id}` |

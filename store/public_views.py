@@ -37,7 +37,7 @@ def grant_reader(url: str, role: str) -> None:
                     schema, reader
                 )
             )
-    except psycopg.errors.UndefinedObject:
+    except (psycopg.errors.UndefinedObject, psycopg.errors.ReservedName):
         raise CannotGrant(f"the database has no role {role!r}; CREATE ROLE … LOGIN makes one") from None
     except psycopg.errors.InvalidSchemaName:
         raise CannotGrant("the database has no views yet; run xray db upgrade") from None

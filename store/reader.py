@@ -82,6 +82,7 @@ class Reader:
         now: Callable[[], datetime],
     ) -> None:
         self._engine = engine
+        self._known_habits = habits.Known()
         self._known_cursors: Cursors | None = None
         self._statement_timeout_ms = statement_timeout_ms
         self._run_timeout_s = run_timeout_s
@@ -259,7 +260,7 @@ class Reader:
     def habits(self, run_id: str, pipeline: str | None, pipeline_version: str | None) -> habits.Habits:
         """What the steps of a run and of its baseline were like (``store.queries.habits``)."""
         with self._connection() as connection:
-            return habits.habits(connection, run_id, pipeline, pipeline_version)
+            return habits.habits(connection, self._known_habits, run_id, pipeline, pipeline_version)
 
     def _run(self, connection: Connection, run_id: str) -> RunRecord | None:
         return runs.one_run(connection, run_id, now=self._now(), default_timeout_s=self._run_timeout_s)

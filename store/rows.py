@@ -32,6 +32,14 @@ class Flag(NamedTuple):
     """What was sent, cut to 200 characters; None when there is nothing to show."""
 
 
+FINAL_END = 1 << 62
+"""
+From here on ``RunCopy.end_sent_ns`` is the place of an end that its sender calls final (decision 0030).
+
+As a time it would be in the year 2116; the receivers let no other end be so late.
+"""
+
+
 class RunCopy(NamedTuple):
     """
     One claim about a run: its start event, its span, or its end event.

@@ -20,6 +20,7 @@ from xray_otel._processor import SpanTap
 from xray_otel._provider import Tracing, own_provider, own_tracing, tracing_of
 from xray_otel._schemas import Compiled, compiled
 from xray_otel._transport import HttpTransport, Transport
+from xray_otel.errors import SettingsError
 from xray_otel.semconv import EVENT_SCHEMA, SCHEMA_DOCUMENT, SCHEMA_ID, SCHEMA_VERSION
 from xray_otel.settings import Settings
 
@@ -137,10 +138,13 @@ def prepare(settings: Settings) -> None:
 
 
 def connect(settings: Settings) -> Transport:
-    """The transport that the settings name."""
+    """The transport that the settings name; SettingsError when that is gRPC, which is not installed."""
     if settings.protocol == "grpc":
         # Imported here because gRPC takes some 70 ms to load and most programs use HTTP.
-        from xray_otel._transport_grpc import GrpcTransport
-
+        try:
+            from xray_otel._transport_grpc import GrpcTransport
+        except ImportError:
+            accepted = "http/protobuf or, where the client is installed with [grpc], grpc"
+            raise SettingsError("XRAY_PROTOCOL", "grpc", accepted) from None
         return GrpcTransport(settings)
     return HttpTransport(settings)

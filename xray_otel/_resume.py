@@ -22,9 +22,10 @@ from xray_otel._context import PLACE_KEY, RUN_KEY, STEP_KEY, Place, leave, with_
 from xray_otel._encode import NAME_BYTES, number, shown, text_of
 from xray_otel._guard import guarded
 from xray_otel._host_errors import error_message, error_type
-from xray_otel._resume_ids import derive_ids, time_in
+from xray_otel._resume_ids import derive_ids, hashed_where_masked, time_in
 from xray_otel._resume_steps import DerivedIdGenerator, EngineScope, EngineStep, Execution, next_ids
 from xray_otel._runs import Run
+from xray_otel._schemas import Schema
 from xray_otel._setup import client
 from xray_otel._steps import Step
 from xray_otel.errors import UsageError
@@ -51,7 +52,7 @@ class EngineRun(Run):
         **arguments: Any,
     ) -> None:
         self._engine_id = _text(run_id)
-        self._ids = derive_ids(self._engine_id)
+        self._ids = hashed_where_masked(derive_ids(self._engine_id))
         super().__init__(pipeline, run_id=self._ids.run_id, **arguments)
         self._engine = engine
         self._started_ns = _nanoseconds(started_at) or time_in(self._engine_id)
@@ -120,6 +121,7 @@ class EngineRun(Run):
             )
         )
         try:
+            self._follow(self._arguments.get("schema"), current)
             self._describe({**self._arguments, "run_id": None})
             if self._engine is not None:
                 self.tag("engine", self._engine)
@@ -189,6 +191,7 @@ class EngineRun(Run):
             key = f"{called}:{again}" if again else called
         figure = number(attempt)
         ids = derive_ids(self._engine_id, _text(key), 1 if figure is None else int(figure))
+        ids = hashed_where_masked(ids)
         return EngineStep(
             name,
             run=self._scope,
@@ -283,6 +286,7 @@ def resume_run(
     tags: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
     started_at: datetime.datetime | float | None = None,
+    schema: Schema | None = None,
 ) -> EngineRun:
     """
     The run that a step engine (Inngest, DBOS, Temporal, …) knows by ``run_id``.
@@ -306,4 +310,5 @@ def resume_run(
         input=input,
         tags=tags,
         timeout_s=timeout_s,
+        schema=schema,
     )

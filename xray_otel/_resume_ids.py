@@ -12,6 +12,7 @@ import hashlib
 import time
 from typing import NamedTuple
 
+from xray_otel import _mask
 from xray_otel._ids import is_run_id
 
 IDS_VERSION = 1
@@ -49,6 +50,22 @@ def derive_ids(run_id: str, key: str | None = None, attempt: int = 1) -> Derived
         step_id = key if short else _digest("step-id", key)[:32]
         span_id = _digest("step", run_id, key, str(attempt))[:16]
     return DerivedIds(known_as, _digest("trace", run_id)[:32], _digest("root", run_id)[:16], step_id, span_id)
+
+
+def hashed_where_masked(ids: DerivedIds) -> DerivedIds:
+    """
+    The ids, those hashed that would leave masked.
+
+    Masked they would be alike: steps with the keys ``ann@shop.example`` and ``bob@shop.example`` would
+    be one, and a run with such an id another run in every process.
+    """
+    hides = _mask.current.text
+    run_id, step_id = ids.run_id, ids.step_id
+    if hides(run_id) != run_id:
+        run_id = _digest("run-id", run_id)[:32]
+    if hides(step_id) != step_id:
+        step_id = _digest("step-id", step_id)[:32]
+    return ids._replace(run_id=run_id, step_id=step_id)
 
 
 def time_in(run_id: str) -> int | None:

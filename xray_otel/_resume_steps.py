@@ -12,7 +12,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from xray_otel._context import RunScope, leave
-from xray_otel._resume_ids import DerivedIds, derive_ids
+from xray_otel._resume_ids import DerivedIds, derive_ids, hashed_where_masked
 from xray_otel._steps import Step
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class EngineStep(Step):
         with run._lock:
             again, self._nested[name] = self._nested[name], self._nested[name] + 1
         key = f"{self.step_id}/{name}:{again}" if again else f"{self.step_id}/{name}"
-        return derive_ids(run._engine_id, key).step_id, self.attempt
+        return hashed_where_masked(derive_ids(run._engine_id, key)).step_id, self.attempt
 
     @property
     def place(self) -> int | None:

@@ -132,7 +132,7 @@ def _declared(settings: Settings, schema: Schema | None, errors: list[Exception]
 
 
 def _mask_of(settings: Settings, callback: Callback | None, errors: Sequence[Exception]) -> Mask:
-    if any(isinstance(error, SettingsError) and error.variable in _MASKING for error in errors):
+    if any(map(_of_masking, errors)):
         return closed()
     key = None
     if settings.hash_item_ids:
@@ -143,6 +143,10 @@ def _mask_of(settings: Settings, callback: Callback | None, errors: Sequence[Exc
 _MASKING = frozenset(
     {"mask", "XRAY_MASK_KEYS", "XRAY_MASK_PATTERNS", "XRAY_HASH_ITEM_IDS", "XRAY_ITEM_ID_KEY"}
 )
+
+
+def _of_masking(error: Exception) -> bool:
+    return isinstance(error, SettingsError) and error.variable in _MASKING
 
 
 def _install(
@@ -164,8 +168,13 @@ def _install(
         _exits.arm(_deliver, sigterm=settings.handle_sigterm and not settings.disabled)
         installed = _client
     mask.failed = partial(installed.guard.say, "mask")
-    for error in errors:
-        installed.guard.note("configure", f"{error}; the default is used")
+    for error in sorted(errors, key=_of_masking, reverse=True):  # a minute has one line: the worst is said
+        if isinstance(error, SettingsError) and _of_masking(error):
+            # The mask that is in force now hides every message; this one names no value.
+            what = f"{error.variable}: {error.accepted} is accepted; every text is hidden until then"
+            installed.guard.say("configure", what)
+        else:
+            installed.guard.note("configure", f"{error}; the default is used")
     if settings.hash_item_ids and not settings.item_id_key:
         installed.guard.note("configure", "XRAY_ITEM_ID_KEY is not set: the hashes hold for this process")
     if not settings.disabled:

@@ -35,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = Settings.from_env(endpoint=options.endpoint, protocol=options.protocol, offline="buffer")
+        return sync(settings, options.timeout, Progress(sys.stderr))
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command's answer
         return BAD_USAGE
-    return sync(settings, options.timeout, Progress(sys.stderr))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,7 +90,7 @@ class Progress:
         self._next_s = now_s + (_BAR_S if self._bar else _LINE_S)
         share = outcome.sent_bytes / outcome.total_bytes if outcome.total_bytes else 1.0
         if not self._bar:
-            self.say(f"{share:.0%} of {_megabytes(outcome.total_bytes)}, {outcome.sent} records{note}")
+            self.say(f"{share:.0%} of {_size(outcome.total_bytes)}, {outcome.sent} records{note}")
             return
         done = round(share * _BAR_WIDTH)
         bar = "█" * done + "░" * (_BAR_WIDTH - done)
@@ -124,7 +124,7 @@ def sync(settings: Settings, timeout_s: float, progress: Progress) -> int:
     for (name, cause), count in sorted(losses.losses.items()):
         progress.say(f"  lost: {count} of class {name} ({cause})")
     if left:
-        size = _megabytes(sum(one.size_bytes for one in left))
+        size = _size(sum(one.size_bytes for one in left))
         progress.say(f"{len(left)} files ({size}) are left in {spool.folder}: {sender.why_left}")
     _tell_others(settings, spool, progress)
     return SOME_LEFT if left else ALL_SENT
@@ -229,5 +229,5 @@ class _Sender:
         self._transport.close()
 
 
-def _megabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB"
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} kB"

@@ -85,6 +85,7 @@ class HttpTransport:
         self._port = url.port
         self._secure = url.scheme == "https"
         self._prefix = url.path.rstrip("/")
+        self._base = settings.endpoint.rstrip("/")
         self._headers = {
             "Content-Type": "application/x-protobuf",
             "Content-Encoding": "gzip",
@@ -123,7 +124,11 @@ class HttpTransport:
         if response.will_close or not response.isclosed():
             self._hang_up()
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return read_answer(response.status, headers, data, signal)
+        answer = read_answer(response.status, headers, data, signal)
+        # The address, or nobody sees that it is the wrong port or has the path twice.
+        return (
+            answer if answer.delivered else answer._replace(message=f"{answer.message} of {self._base}{path}")
+        )
 
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api.explain import funnel as funnels
 from api.explain.audit import audit
+from api.explain.culprits import rank
 from api.explain.findings import find
 from api.explain.records import Explanation, Material
 from api.explain.stories import runner_up, winner
@@ -20,6 +21,7 @@ def explain(material: Material) -> Explanation:
     rival = runner_up(material, selected)
     findings = find(material, audited, selected)
     fault = suspect(findings, [line.step_id for line in lines])
+    ranked = rank(material, findings)
     drop, deviation = funnels.largest_drop(lines), funnels.largest_deviation(lines)
     return Explanation(
         run=material.detail.run,
@@ -28,11 +30,13 @@ def explain(material: Material) -> Explanation:
         audit=audited,
         findings=findings,
         suspect=fault,
+        conclusion=ranked.conclusion,
+        culprits=ranked.culprits,
         winner=selected,
         runner_up=rival,
         largest_drop=drop,
         largest_deviation=deviation,
         first_error=funnels.first_error(steps),
-        summary=summary(material, lines, findings, fault, selected, rival, (drop, deviation)),
+        summary=summary(material, lines, findings, fault, selected, rival, (drop, deviation), ranked),
         completeness=material.detail.run.completeness,
     )

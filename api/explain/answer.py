@@ -23,6 +23,14 @@ class Explanation(schemas.Answer):
     audit: Sequence[records.AuditLine] = Field(description="Whether candidates vanished in or between steps.")
     findings: Sequence[records.Finding] = Field(description="What is out of the ordinary.")
     suspect: records.Suspect | None = Field(description="The step at fault; null when no finding shows one.")
+    conclusion: records.Conclusion = Field(
+        description="fault: a step stands out from the baseline, or failed, or lost candidates. "
+        "outside_baseline: the run is so much larger or smaller than all others that they say nothing "
+        "about it. no_baseline: too few other runs to say what is unusual."
+    )
+    culprits: Sequence[records.Culprit] = Field(
+        description="Steps by how much speaks against them, whatever is concluded; the most suspicious first."
+    )
     winner: records.Winner | None = Field(description="The selected item; null when none was.")
     runner_up: records.RunnerUp | None
     largest_drop: records.Drop | None = Field(description="Among steps that judge candidates one by one.")

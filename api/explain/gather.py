@@ -29,10 +29,11 @@ def gather(reader: Reader, run_id: str) -> Material | None:
         return None
     run = detail.run
     usual = reader.baseline(run.pipeline, run.pipeline_version, without=run_id)
+    habits = reader.habits(run_id, run.pipeline, run.pipeline_version)
     lost = _lost(reader, detail)
     step = deciding_step(detail.steps)
     if step is None or step.selected_id is None:
-        return Material(detail, usual, None, None, lost=lost)
+        return Material(detail, usual, None, None, lost=lost, habits=habits)
     rivals = _decisions(reader, step)
     rival = best_rival(rivals, step.selected_id)
     asked = [step.selected_id] if rival is None else [step.selected_id, rival.item_id]
@@ -44,6 +45,7 @@ def gather(reader: Reader, run_id: str) -> Material | None:
         runner_up=None if rival is None else journeys.get(rival.item_id),
         rivals=rivals,
         lost=lost,
+        habits=habits,
     )
 
 

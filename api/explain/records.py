@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from store.queries.baseline import Baseline
+from store.queries.habits import NO_HABITS, Habits
 from store.queries.types import DecisionRecord, Journey, RunCompleteness, RunDetail, RunRecord
 
 FindingKind = Literal[
@@ -24,6 +25,13 @@ FindingKind = Literal[
     "drop_ratio_unusual",
     "all_eliminated",
 ]
+
+
+Conclusion = Literal["fault", "nothing_unusual", "outside_baseline", "no_baseline"]
+"""
+fault: a step stands out. outside_baseline: the run is so much larger or smaller than all others that they
+say nothing about it. no_baseline: there are too few others to say what is unusual.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Material:
     Step id to the items that the step before let pass and that this one does not name. Only for steps whose
     counts do not add up and whose evidence tells.
     """
+    habits: Habits = NO_HABITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,43 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """One figure of a step that is unlike the baseline."""
+
+    figure: str
+    kind: str
+    """
+    share: of the candidates or items. part: likewise, of the single decisions. level: on a scale of its own.
+    amount: how many.
+    """
+    value: float
+    usual: float
+    """Median of the baseline."""
+    deviations: float
+    """How far from the median, in robust standard deviations of the baseline."""
+    own_deviations: float
+    """Those that do not follow from what earlier steps of the run were like."""
+    baseline_runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """A step that may be at fault."""
+
+    step_id: str
+    step: str
+    """Name of the step."""
+    confidence: float
+    """That it is the step at fault, if one is; 0 to 1."""
+    suspicion: float
+    """Deviations that speak against it, less where an earlier step may be the origin."""
+    evidence: Sequence[Evidence]
+    """The farthest figures."""
+    findings: Sequence[int]
+    """Positions in ``Explanation.findings`` of what needs no baseline: errors, gaps in the counts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """What one step decided about an item; ``verdict`` is None when the step does not name it."""
 
@@ -200,6 +246,8 @@ class Explanation:
     audit: Sequence[AuditLine]
     findings: Sequence[Finding]
     suspect: Suspect | None
+    conclusion: Conclusion
+    culprits: Sequence[Culprit]
     winner: Winner | None
     runner_up: RunnerUp | None
     largest_drop: Drop | None
@@ -210,5 +258,17 @@ class Explanation:
     completeness: RunCompleteness
 
 
-PARTS = (FunnelLine, AuditLine, Finding, Suspect, Passage, Winner, RunnerUp, Drop, StepError)
+PARTS = (
+    FunnelLine,
+    AuditLine,
+    Finding,
+    Suspect,
+    Evidence,
+    Culprit,
+    Passage,
+    Winner,
+    RunnerUp,
+    Drop,
+    StepError,
+)
 """What an explanation consists of, beside the run."""

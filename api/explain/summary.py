@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from api.explain.records import Drop, Finding, FunnelLine, Material, Passage, RunnerUp, Suspect, Winner
-from api.explain.words import completeness_in_words, error_in_words, executions, percent, value_in_words
+from api.explain.culprits import Ranked
+from api.explain.records import (
+    Drop,
+    Evidence,
+    Finding,
+    FunnelLine,
+    Material,
+    Passage,
+    RunnerUp,
+    Suspect,
+    Winner,
+)
+from api.explain.words import (
+    completeness_in_words,
+    counted,
+    error_in_words,
+    executions,
+    percent,
+    value_in_words,
+)
 
 SHOWN_STATIONS = 10
 """Of a long funnel, so many counts from its beginning and from its end make up the sentence."""
@@ -19,6 +37,7 @@ def summary(
     winner: Winner | None,
     rival: RunnerUp | None,
     drops: tuple[Drop | None, Drop | None],
+    ranked: Ranked,
 ) -> list[str]:
     """The run, its candidates, the step at fault, the winner and how near the next item came."""
     so_far = material.detail.run.completeness.state == "running"
@@ -26,7 +45,7 @@ def summary(
         _run(material),
         *_unread(material),
         *_candidates(funnel),
-        *_fault(findings, suspect, so_far),
+        *_fault(findings, suspect, ranked, so_far),
         *_winner(winner, rival, suspect, so_far),
         *_drops(*drops),
         completeness_in_words(material.detail.run.completeness),
@@ -65,19 +84,41 @@ def _candidates(funnel: Sequence[FunnelLine]) -> Iterator[str]:
         yield "Candidates: " + " → ".join(stations) + "."
 
 
-def _fault(findings: Sequence[Finding], suspect: Suspect | None, so_far: bool) -> Iterator[str]:
+def _fault(
+    findings: Sequence[Finding], suspect: Suspect | None, ranked: Ranked, so_far: bool
+) -> Iterator[str]:
+    culprit = ranked.culprits[0] if ranked.conclusion == "fault" else None
     if suspect is not None:
         yield f"Step at fault: {suspect.step}. {suspect.text}."
         for number in suspect.findings[1:]:
             yield f"It fits that {findings[number].text}."
+    elif culprit is not None:
+        pass
+    elif ranked.conclusion == "outside_baseline":
+        yield "The run is so much larger or smaller than all others that they say little about it."
     elif not findings:
         yield "Nothing unusual has been found so far." if so_far else "Nothing unusual was found."
     else:
         yield "No step is shown to be at fault."
+    if culprit is not None and culprit.evidence and (suspect is None or suspect.step_id != culprit.step_id):
+        yield f"Most unusual: {culprit.step}, at fault with {percent(culprit.confidence)} confidence."
+        for evidence in culprit.evidence:
+            yield f"There {_evidence(evidence)}."
     told = set(suspect.findings) if suspect is not None else set()
     for number, finding in enumerate(findings):
         if number not in told:
             yield f"Also: {finding.text}."
+
+
+def _evidence(evidence: Evidence) -> str:
+    if evidence.kind in ("share", "part"):
+        shown, usual = percent(evidence.value), percent(evidence.usual)
+    elif evidence.kind == "amount":
+        shown, usual = f"{evidence.value:,.0f}", f"{evidence.usual:,.0f}"
+    else:
+        shown, usual = f"{evidence.value:.4g}", f"{evidence.usual:.4g}"
+    runs = counted(evidence.baseline_runs, "run")
+    return f"“{evidence.figure}” is {shown} (median of {runs}: {usual})"
 
 
 def _winner(

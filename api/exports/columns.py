@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
-import orjson
+from pydantic_core import to_json
 
 Kind = Literal["text", "integer", "number", "boolean", "time", "json"]
 
@@ -37,7 +37,7 @@ def _nested(names: str) -> Iterable[Column]:
 def _json(read: Callable[[Any], Any]) -> Callable[[Any], str | None]:
     def text(record: Any) -> str | None:
         value = read(record)
-        return None if value is None else orjson.dumps(value).decode()
+        return None if value is None else to_json(value).decode()
 
     return text
 

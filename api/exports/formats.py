@@ -49,7 +49,7 @@ def table_parquet(columns: Sequence[Column], batches: Batches) -> Generator[byte
     except ImportError:
         raise InvalidParameter(
             "format",
-            "format=parquet needs pyarrow where the API runs: pip install 'xray-otel-server[parquet]'; "
+            "format=parquet needs pyarrow where the API runs (pip install pyarrow, then start it again); "
             "ndjson and csv need nothing",
         ) from None
     types = {

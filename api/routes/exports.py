@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import anyio
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
@@ -67,13 +67,13 @@ class ExportResponse(StreamingResponse):
 
 
 @router.get("/runs", openapi_extra=described_export(RUNS), response_class=StreamingResponse)
-def export_runs(request: Request) -> ExportResponse:
+def export_runs(request: Request) -> Response:
     """All runs that satisfy all filters, newest first, without pages."""
     return _answer(request, _RUNS)
 
 
 @router.get("/steps", openapi_extra=described_export(STEPS), response_class=StreamingResponse)
-def export_steps(request: Request) -> ExportResponse:
+def export_steps(request: Request) -> Response:
     """All steps that satisfy all filters, newest first, without pages."""
     return _answer(request, _STEPS)
 
@@ -81,12 +81,12 @@ def export_steps(request: Request) -> ExportResponse:
 @router.get(
     "/decisions", openapi_extra=described_export(EXPORTED_DECISIONS), response_class=StreamingResponse
 )
-def export_decisions(request: Request) -> ExportResponse:
+def export_decisions(request: Request) -> Response:
     """All decisions of the steps that satisfy the filters, newest step first, in the order judged."""
     return _answer(request, _DECISIONS)
 
 
-def _answer(request: Request, export: _Export) -> ExportResponse:
+def _answer(request: Request, export: _Export) -> Response:
     sent = unrepeated(request.query_params.multi_items())
     wanted = sent.pop("format", "ndjson")
     if wanted not in MEDIA_TYPES:
@@ -97,6 +97,12 @@ def _answer(request: Request, export: _Export) -> ExportResponse:
         if name in sent:
             raise InvalidParameter(name, f"{name} is no parameter of an export, which has no pages")
     filters, _ = parse(export.vocabulary, sent.items())
+    options: dict[str, Any] = {
+        "media_type": MEDIA_TYPES[wanted],
+        "headers": {"Content-Disposition": f'attachment; filename="{export.name}.{wanted}"'},
+    }
+    if request.scope.get("is_head"):
+        return Response(**options)
     batches = export.read(request.app.state.reader, filters)
     render = {
         "ndjson": partial(ndjson, export.answer),
@@ -110,9 +116,4 @@ def _answer(request: Request, export: _Export) -> ExportResponse:
     except BaseException:
         batches.close()
         raise
-    return ExportResponse(
-        chain((first,), content),
-        batches,
-        media_type=MEDIA_TYPES[wanted],
-        headers={"Content-Disposition": f'attachment; filename="{export.name}.{wanted}"'},
-    )
+    return ExportResponse(chain((first,), content), batches, **options)

@@ -16,7 +16,7 @@ from store.reader import Reader
 router = APIRouter(tags=["items"])
 
 _CONSEQUENCE = {
-    "full": "it never came up",
+    "full": "no step that recorded its decisions saw it",
     "sampled": "only a sample was recorded, so it may have passed unseen",
     "partial": "not every candidate was recorded, so it may have passed unseen",
     "none": "no candidates were recorded, so it may have passed unseen",

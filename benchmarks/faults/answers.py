@@ -1,9 +1,9 @@
 """
 What an answer of ``/runs/{run_id}/explain`` says about the step at fault.
 
-Read are ``conclusion`` (``fault``, ``nothing_unusual``, ``outside_baseline``) and ``culprits``, steps by
-descending suspicion with their ``confidence`` from 0 to 1, also when the conclusion is another. An answer
-without them is read by ``suspect``, and by ``findings`` and the largest deviation where it must answer.
+Read are ``conclusion`` (one of ``Conclusion``) and ``culprits``, steps by descending suspicion with their
+``confidence`` from 0 to 1, also when the conclusion is that there is no fault. An answer without them is
+read by ``suspect``, and by ``findings`` and the largest deviation where it must answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-Conclusion = Literal["fault", "nothing_unusual", "outside_baseline"]
+Conclusion = Literal["fault", "nothing_unusual", "outside_baseline", "no_baseline"]
 
 
 class Reply(NamedTuple):
@@ -28,6 +28,8 @@ class Reply(NamedTuple):
     """the one whose drop ratio is farthest from the pipeline's median,"""
     change: float = 0.0
     """and how far it is;"""
+    suspicion: tuple[float, ...] = ()
+    """Of the steps of the ranking, for tuning."""
     first_error: str | None = None
     """the first step that ended in error."""
 
@@ -44,6 +46,7 @@ def reply(answered: Mapping[str, Any]) -> Reply:
     change, changed = max(changes, key=lambda pair: pair[0], default=(0.0, None))
     error = answered["first_error"]
     conclusion, ranking, confidence = _culprits(answered)
+    suspicion = tuple(culprit["suspicion"] for culprit in answered.get("culprits", ()))
     return Reply(
         conclusion,
         ranking,
@@ -51,6 +54,7 @@ def reply(answered: Mapping[str, Any]) -> Reply:
         largest_drop=None if drop is None else drop["step"],
         largest_change=changed,
         change=change,
+        suspicion=suspicion,
         first_error=None if error is None else error["step"],
     )
 

@@ -20,7 +20,7 @@ from collector.extract.evidence import packed
 from collector.extract.fields import name, word
 from collector.extract.identity import attempt_key, step_identity
 from collector.extract.json_text import json_value
-from collector.extract.runs import run_fields_of
+from collector.extract.runs import end_order, run_fields_of
 from collector.extract.steps import step_copy, step_values
 from collector.extract.vocabulary import SLOT
 from store.rows import DecisionChunk, RunCopy, StepCopy
@@ -49,7 +49,7 @@ def run_copy(run_id: str, sent: Mapping[str, Any], received_ns: int, *, terminal
         start_ns=start.ns,
         start_sent_ns=start.sent_ns,
         end_ns=end.ns if terminal else None,
-        end_sent_ns=end.sent_ns if terminal else None,
+        end_sent_ns=end_order(end.sent_ns) if terminal else None,
         service_name=name(sent.get("service_name"), "service_name", flags),
         environment=name(sent.get("environment"), "environment", flags),
         flags=named_back(flags),

@@ -132,7 +132,7 @@ def _run(event: Event, extraction: Extraction, terminal: bool) -> None:
             start_ns=None if terminal else at.ns,
             end_ns=at.ns if terminal else None,
             start_sent_ns=None if terminal else at.sent_ns,
-            end_sent_ns=end_order(event.attributes.values, at.sent_ns) if terminal else None,
+            end_sent_ns=end_order(at.sent_ns, event.attributes.values) if terminal else None,
             trace_id=event.trace_id,
             service_name=event.shared.service_name,
             environment=event.shared.environment,

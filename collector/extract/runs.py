@@ -12,7 +12,7 @@ from collector.extract.fields import INT64_MAX
 from collector.extract.readings import collect, flags_of, members
 from collector.extract.vocabulary import OURS, RUN_SLOTS, SLOT_OF, TAG_SLOT
 from collector.records import Reading
-from store.rows import Flag
+from store.rows import FINAL_END, Flag
 from xray_otel import semconv
 
 _FIELDS: Final = {
@@ -32,8 +32,8 @@ _FIELDS: Final = {
     "capture_level": SLOT_OF[semconv.CAPTURE_LEVEL],
 }
 _FINAL: Final = SLOT_OF[semconv.RUN_FINAL]
-_LATEST_NS: Final = (1 << 62) - 1
-"""In the year 2116; whatever is later is no time that anybody meant."""
+_LATEST_NS: Final = FINAL_END - 1
+"""Whatever is later is no time that anybody meant."""
 
 
 def run_fields(
@@ -57,15 +57,17 @@ def run_fields(
     return fields
 
 
-def end_order(values: list[Any], end_sent_ns: int | None) -> int | None:
+def end_order(end_sent_ns: int | None, values: Sequence[Any] = ()) -> int | None:
     """
     Return the place of an end among the ends of its run, of which the greatest holds: when it came.
 
-    Final ends come after all others, and the earlier the greater (decision 0030).
+    Final ends come after all others, and the earlier the greater (decision 0030). values: what the
+    attributes say, where they may call it final.
     """
-    if end_sent_ns is None or values[_FINAL] is not True:
-        return end_sent_ns
-    return INT64_MAX - max(0, min(end_sent_ns, _LATEST_NS))
+    if end_sent_ns is None:
+        return None
+    place = max(0, min(end_sent_ns, _LATEST_NS))
+    return INT64_MAX - place if values and values[_FINAL] is True else place
 
 
 def run_fields_of(attributes: Mapping[str, Any], flags: list[Flag]) -> dict[str, Any]:

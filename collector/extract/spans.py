@@ -185,7 +185,7 @@ def _add_run(
         start_ns=start.ns,
         end_ns=end.ns,
         start_sent_ns=start.sent_ns,
-        end_sent_ns=end_order(values, end.sent_ns),
+        end_sent_ns=end_order(end.sent_ns, values),
         trace_id=span.trace_id,
         span_id=span.span_id,
         service_name=shared.service_name,

@@ -7,10 +7,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from statistics import median
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from sqlalchemy import Connection, Select, and_, select
 
@@ -102,9 +100,7 @@ def baseline(
     return Baseline(pipeline, pipeline_version, len(found), summarise(rows))
 
 
-def runs_of_the_kind(
-    pipeline: str, pipeline_version: str | None, without: str, limit: int
-) -> Select[tuple[UUID, date]]:
+def runs_of_the_kind(pipeline: str, pipeline_version: str | None, without: str, limit: int) -> Select[Any]:
     """Key and day of the latest completed runs of a pipeline and version, except one."""
     return (
         select(runs.c.run_key, runs.c.run_day)

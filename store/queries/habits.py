@@ -7,9 +7,13 @@ they have to be unpacked.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
+import sys
+import threading
+import time
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from datetime import date
+from statistics import fmean, median
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -25,6 +29,9 @@ EVIDENCE_RUNS = 40
 """Runs of the baseline whose decisions are looked at."""
 EVIDENCE_ITEMS = 60_000
 """Decisions that are unpacked at most; larger runs are compared with fewer others."""
+REMEMBERED_S = 300.0
+REMEMBERED_EXECUTIONS = 40_000
+"""Executions of steps that are remembered; about 1 kB each."""
 
 _SCORES = ("mean", "std", "p10", "p50", "p90")
 _VERDICTS = ("kept", "eliminated", "scored", "selected", "not_selected", "deferred", "merged")
@@ -46,11 +53,59 @@ class Habits(NamedTuple):
     """Of each other run, the latest first; executions that ended in error are left out."""
 
 
+class Key(NamedTuple):
+    """Where a run lies."""
+
+    run_key: UUID
+    run_day: date
+
+
 NO_HABITS = Habits({}, ())
+
+
+class Known:
+    """
+    Figures of runs that were read before, for a while: a baseline hardly changes from one question to the
+    next, and reading 200 runs takes ten times as long as comparing them. Safe in several threads.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._runs: OrderedDict[UUID, Remembered] = OrderedDict()
+        self._executions = 0
+
+    def get(self, key: UUID, *, evidence: bool) -> dict[str, Figures] | None:
+        """The figures of a run; None when they are not known, or too old, or lack what is asked for."""
+        with self._lock:
+            found = self._runs.get(key)
+        if found is None or self._clock() - found.at > REMEMBERED_S or (evidence and not found.evidence):
+            return None
+        return found.figures
+
+    def put(self, key: UUID, figures: dict[str, Figures], *, evidence: bool) -> None:
+        """Remember a run; the longest known ones are forgotten for it."""
+        with self._lock:
+            before = self._runs.pop(key, None)
+            self._runs[key] = Remembered(self._clock(), evidence, figures)
+            self._executions += len(figures) - (0 if before is None else len(before.figures))
+            while self._executions > REMEMBERED_EXECUTIONS and len(self._runs) > 1:
+                _, forgotten = self._runs.popitem(last=False)
+                self._executions -= len(forgotten.figures)
+
+
+class Remembered(NamedTuple):
+    """One run in memory."""
+
+    at: float
+    evidence: bool
+    """Whether its decisions were looked at."""
+    figures: dict[str, Figures]
 
 
 def habits(
     connection: Connection,
+    known: Known,
     run_id: str,
     pipeline: str | None,
     pipeline_version: str | None,
@@ -59,27 +114,47 @@ def habits(
     """
     The figures of a run and of the latest ``limit`` completed runs of its pipeline and version.
 
-    A pipeline without a name has no baseline. Four statements, all by primary key but the second.
+    A pipeline without a name has no baseline. Five statements, all by primary key but that for the runs.
+    What is ``known`` of others is not read again.
     """
-    own = connection.execute(
-        select(runs.c.run_key, runs.c.run_day).where(runs.c.run_key == run_key(run_id))
-    ).one_or_none()
-    if own is None or pipeline is None:
+    named = select(runs.c.run_key, runs.c.run_day).where(runs.c.run_key == run_key(run_id))
+    found = connection.execute(named).one_or_none()
+    if found is None or pipeline is None:
         return NO_HABITS
-    others = connection.execute(runs_of_the_kind(pipeline, pipeline_version, run_id, limit)).all()
-    found = [own, *others]
-    executed = _steps(connection, found)
-    evidence = _evidence(connection, found[: 1 + EVIDENCE_RUNS])
-    by_run: dict[UUID, dict[str, Figures]] = {row.run_key: {} for row in found}
-    for row in executed:
-        if row.run_key == own.run_key or row.status == "ok":
-            made = figures(_recorded(row))
-            made.values.update(evidence.get((row.run_key, row.step_id, row.attempt_key), {}))
-            by_run[row.run_key][row.name] = made
+    own = Key(found.run_key, found.run_day)
+    latest = runs_of_the_kind(pipeline, pipeline_version, run_id, limit)
+    others = [Key(row.run_key, row.run_day) for row in connection.execute(latest)]
+    opened = {row.run_key for row in _affordable(connection, [own, *others[:EVIDENCE_RUNS]])}
+    by_run: dict[UUID, dict[str, Figures]] = {}
+    unread = [own]
+    for row in others:
+        remembered = known.get(row.run_key, evidence=row.run_key in opened)
+        if remembered is None:
+            unread.append(row)
+        else:
+            by_run[row.run_key] = remembered
+    by_run |= _read(connection, unread, opened, own.run_key)
+    for row in unread[1:]:
+        known.put(row.run_key, by_run[row.run_key], evidence=row.run_key in opened)
     return Habits(by_run[own.run_key], [by_run[row.run_key] for row in others])
 
 
-def _steps(connection: Connection, found: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+def _read(
+    connection: Connection, unread: Sequence[Key], opened: Set[UUID], own: UUID
+) -> dict[UUID, dict[str, Figures]]:
+    evidence = _evidence(connection, [row for row in unread if row.run_key in opened])
+    by_run: dict[UUID, dict[str, Figures]] = {row.run_key: {} for row in unread}
+    for row in _steps(connection, unread):
+        if row.run_key == own or row.status == "ok":
+            made = figures(_recorded(row))
+            made.values.update(evidence.get((row.run_key, row.step_id, row.attempt_key), {}))
+            # One text for the same name in all runs: the names are most of what is remembered.
+            values = {sys.intern(name): value for name, value in made.values.items()}
+            by_run[row.run_key][sys.intern(row.name)] = Figures(made.size, values)
+    return by_run
+
+
+def _steps(connection: Connection, found: Sequence[Key]) -> Sequence[Row[Any]]:
     """The steps of the runs, as they started."""
     statement = (
         select(*(steps.c[name] for name in _COLUMNS))
@@ -108,8 +183,10 @@ def _recorded(row: Row[Any]) -> Recorded:
     )
 
 
-def _evidence(connection: Connection, found: Sequence[Row[Any]]) -> dict[StepKey, dict[str, float]]:
-    """Figures of the decisions of each step, as far as the bound on their number reaches."""
+def _evidence(connection: Connection, found: Sequence[Key]) -> dict[StepKey, dict[str, float]]:
+    """Figures of the decisions of each step of the runs."""
+    if not found:
+        return {}
     statement = (
         select(
             decisions.c.run_key,
@@ -120,7 +197,7 @@ def _evidence(connection: Connection, found: Sequence[Row[Any]]) -> dict[StepKey
         )
         .where(
             and_(
-                decisions.c.run_key.in_([row.run_key for row in _affordable(connection, found)]),
+                decisions.c.run_key.in_([row.run_key for row in found]),
                 decisions.c.run_day.in_(sorted({row.run_day for row in found})),
                 decisions.c.data.is_not(None),
             )
@@ -136,7 +213,7 @@ def _evidence(connection: Connection, found: Sequence[Row[Any]]) -> dict[StepKey
     return {key: of_decisions(parts) for key, parts in chunks.items()}
 
 
-def _affordable(connection: Connection, found: Sequence[Row[Any]]) -> list[Row[Any]]:
+def _affordable(connection: Connection, found: Sequence[Key]) -> list[Key]:
     """The first of the runs, until they have too many decisions together; none when the first has."""
     statement = select(decisions.c.run_key, decisions.c.item_count).where(
         decisions.c.run_key.in_([row.run_key for row in found]),
@@ -167,16 +244,16 @@ def of_decisions(parts: Sequence[DecisionColumns]) -> dict[str, float]:
         "part:without a value": missing / count,
         "part:kept without a value": passed / count,
     }
-    for name in ("value", "threshold", "score"):
-        numbers = sorted(_numbers(parts, name))
-        if numbers:
-            last = len(numbers) - 1
-            if name != "score":
-                found[f"level:{name} p50"] = median(numbers)
-            if name == "value":
-                found |= {f"level:{name} p{place}": numbers[place * last // 100] for place in (10, 90)}
-            if name == "score":
-                found["part:same score"] = Counter(numbers).most_common(1)[0][1] / len(numbers)
+    if values := sorted(_numbers(parts, "value")):
+        found["level:value mean"] = fmean(values)
+        # The middle of a few whole numbers is the same in all runs, until it is another by a hair.
+        if not all(float(value).is_integer() for value in values):
+            last = len(values) - 1
+            found |= {f"level:value p{place}": values[place * last // 100] for place in (10, 50, 90)}
+    if thresholds := _numbers(parts, "threshold"):
+        found["level:threshold p50"] = median(thresholds)
+    if scores := _numbers(parts, "score"):
+        found["part:same score"] = Counter(scores).most_common(1)[0][1] / len(scores)
     return found
 
 

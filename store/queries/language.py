@@ -263,7 +263,7 @@ def _unescaped(quoted: str, start: int) -> str:
 
 def _unexpected(text: str, exc: UnexpectedInput) -> InvalidParameter:
     accepted, place = _stopped(text, exc)
-    column, got = place + 1, text[place:]
+    column, got = place + 1, text.rstrip()[place:]
     if got[:1] in ("'", '"') and isinstance(exc, UnexpectedCharacters):
         return refused(column, f"a text begins with {got[0]} and does not end")
     known = [word for terminal, word in _TERMINALS.items() if terminal in accepted]
@@ -281,7 +281,11 @@ def _stopped(text: str, exc: UnexpectedInput) -> tuple[Collection[str], int]:
         at_end = exc.token.type == "$END" or exc.token.start_pos is None
         return exc.accepts or exc.expected, len(text.rstrip()) if at_end else int(exc.token.start_pos)
     assert isinstance(exc, UnexpectedCharacters)  # the third kind, UnexpectedEOF, is of other parsers
-    return exc.allowed, cast(int, exc.pos_in_stream)
+    place = cast(int, exc.pos_in_stream)
+    before = _parser().parse_interactive(text[:place])  # the lexer alone allows a ")" where none is open
+    before.exhaust_lexer()
+    accepted: Collection[str] = before.accepts()  # type: ignore[no-untyped-call]
+    return accepted, place
 
 
 def _beginning(text: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -39,6 +39,11 @@ OPERATORS: Mapping[Kind, tuple[str, ...]] = {
 }
 """What a field of each kind can be compared by; besides, each may be null. Closed vocabularies: ``WORDS``."""
 WORD_OPERATORS = _EQUAL
+MAX_CONDITIONS = 1_000
+"""
+Comparisons in SQL of one expression, of which the text has ``MAX_TERMS`` at most: where all parts about
+steps may also hold without a step, a ``not`` in them is written twice, and what is in it again.
+"""
 
 _FUNCTIONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
@@ -93,6 +98,7 @@ class _Compiler:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
+        self._conditions = 0
         self.needs_funnel = False
 
     def split(self, node: Node) -> list[ColumnElement[bool]]:
@@ -120,9 +126,8 @@ class _Compiler:
         of_one = and_(*map(self._of_step, parts))
         # RUN_FUNNEL stands beside runs where the list is asked for it.
         found = exists().where(of_run(steps, runs), of_one).correlate(runs, RUN_FUNNEL)
-        around = [self._without_step(part) for part in parts]
-        known = [clause for clause in around if clause is not None]
-        return or_(found, and_(*known)) if len(known) == len(parts) else found
+        around = self._all_without_step(parts)
+        return found if around is None else or_(found, around)
 
     def _of_step(self, node: Node) -> ColumnElement[bool]:
         """Return the condition on one step and its run."""
@@ -138,10 +143,17 @@ class _Compiler:
         if isinstance(node, Or):
             ways = [way for part in node.operands if (way := self._without_step(part)) is not None]
             return or_(*ways) if ways else None
-        if isinstance(node, And):
-            ways = [way for part in node.operands if (way := self._without_step(part)) is not None]
-            return and_(*ways) if len(ways) == len(node.operands) else None
-        return None
+        return self._all_without_step(node.operands) if isinstance(node, And) else None
+
+    def _all_without_step(self, parts: Iterable[Node]) -> ColumnElement[bool] | None:
+        ways = []
+        # Those about steps first: when one has no way, nothing was made in vain.
+        for part in sorted(parts, key=self._speaks_of_step, reverse=True):
+            way = self._without_step(part)
+            if way is None:
+                return None
+            ways.append(way)
+        return and_(*ways)
 
     def _speaks_of_step(self, node: Node) -> bool:
         if isinstance(node, Comparison):
@@ -149,6 +161,9 @@ class _Compiler:
         return not isinstance(node, Not) and any(map(self._speaks_of_step, node.operands))
 
     def _comparison(self, node: Comparison) -> ColumnElement[bool]:
+        self._conditions += 1
+        if self._conditions > MAX_CONDITIONS:
+            raise refused(1, f"the nots repeat what is about steps more than {MAX_CONDITIONS:,} times")
         meant = _meant(self._vocabulary, node)
         self.needs_funnel |= meant.needs_funnel
         column = meant.expression

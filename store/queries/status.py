@@ -12,8 +12,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Double, and_, bindparam, case, exists, extract, func, or_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Double,
+    and_,
+    bindparam,
+    case,
+    exists,
+    extract,
+    func,
+    literal_column,
+    or_,
+)
 
+from store.rows import FINAL_END
 from store.schema import runs, steps
 
 RUN_STATUSES = ("running", "completed", "crashed", "incomplete", "cancelled", "waiting")
@@ -41,7 +55,13 @@ def _news_since_wait() -> ColumnElement[bool]:
 
 ENDED: ColumnElement[bool] = and_(
     runs.c.terminal_status.is_not(None),
-    or_(runs.c.wait_at.is_(None), runs.c.ended_at.is_(None), runs.c.wait_at <= runs.c.ended_at),
+    or_(
+        runs.c.wait_at.is_(None),
+        runs.c.ended_at.is_(None),
+        runs.c.wait_at <= runs.c.ended_at,
+        # An engine that delivers a call again plans its sleep again, and the run has ended all the same.
+        runs.c.end_sent_ns >= literal_column(str(FINAL_END), BigInteger),
+    ),
 )
 _ASLEEP = and_(runs.c.wait_at.is_not(None), ~_news_since_wait())
 # greatest() passes over nulls: a wait that named no end is timed from the last news.

@@ -138,9 +138,6 @@ def test_visibility_is_measured_against_the_twin():
     assert faulty is not None
     outcomes = execute(planted(pipeline, at, faulty).steps, query, items).outcomes
     assert visibility.seen(at, outcomes, twin, habits).visibility == "clear"
-    # A field that the search does not record is seen only where it is used.
-    stripped = PLANTS["swapped_weights"](pipeline.steps[pipeline.step_at("fit")], 0.5)
-    assert stripped is not None
 
 
 def test_a_plan_is_balanced_and_keeps_its_seeds_apart():
@@ -201,7 +198,10 @@ def test_a_better_answer_is_read_without_a_change():
     assert reply(answer)[:3] == ("fault", ("a",), None)
     better = answer | {
         "conclusion": "outside_baseline",
-        "culprits": [{"step": "b", "confidence": 0.7}, {"step": "a", "confidence": 0.1}],
+        "culprits": [
+            {"step": "b", "confidence": 0.7, "suspicion": 5.0},
+            {"step": "a", "confidence": 0.1, "suspicion": 2.0},
+        ],
     }
     assert reply(better)[:3] == ("outside_baseline", ("b", "a"), 0.7)
     assert reply(better).largest_change == "a"

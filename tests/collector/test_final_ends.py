@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from collector.extract.spans import extract_spans
 from collector.extract.vocabulary import OURS
 from collector.records import Resource, SpanRecord
 from store.merge import RunState, merge_runs, run_state
+from store.rows import FINAL_END
 from xray_otel import semconv
 
 NOW_NS = 1_790_000_000_000_000_000
@@ -21,12 +23,12 @@ ENDS = st.lists(
 """(milliseconds ago, whether it is final)."""
 
 
-def received(milliseconds_ago: int, is_final: bool) -> RunState:
-    """What the span of an end comes to."""
+def received(milliseconds_ago: int, is_final: bool, ended_ns: int | None = None) -> RunState:
+    """What the span of an end comes to; ended_ns: another end than that many milliseconds ago."""
     said = {semconv.SPAN_KIND: "run", semconv.RUN_ID: "run-1"} | (
         {semconv.RUN_FINAL: True} if is_final else {}
     )
-    end_ns = NOW_NS - milliseconds_ago * 1_000_000
+    end_ns = ended_ns or NOW_NS - milliseconds_ago * 1_000_000
     span = SpanRecord(
         trace_id=b"T" * 16,
         span_id=b"S" * 8,
@@ -57,3 +59,16 @@ def test_which_end_holds(ends, chance):
     final = [ago for ago, is_final in ends if is_final]
     expected = max(final) if final else min(ago for ago, _ in ends)
     assert merged.terminal.copy.end_ns == NOW_NS - expected * 1_000_000
+
+
+@pytest.mark.parametrize("ended_ns", [2**62, 2**63 - 1, 2**64 - 1])
+def test_no_other_end_comes_after_a_final_one(ended_ns):
+    """An end that claims to be centuries away does not hold, nor does it count as final."""
+    absurd = received(1, False, ended_ns)
+    assert absurd.terminal is not None
+    place = absurd.terminal.copy.end_sent_ns
+    assert place is not None
+    assert place < FINAL_END
+    merged = merge_runs(absurd, received(2, True))
+    assert merged.terminal is not None
+    assert merged.terminal.copy.end_ns == NOW_NS - 2_000_000

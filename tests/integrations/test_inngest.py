@@ -295,6 +295,8 @@ def test_everything_delivered_twice(play):
     play.executor.deliver_again()
     assert play.flush()
     assert _settled(play) == before
+    for number, (_, ended, _) in enumerate(stories):
+        assert play.status(f"X{number}") == ("crashed" if ended == "failed" else ended)
 
 
 def _settled(play: Play) -> dict[str, list[dict[str, Any]]]:

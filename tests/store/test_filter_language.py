@@ -175,6 +175,8 @@ REFUSED = {
     "two equal signs": ("status == 1", 9, "got ="),
     "end missing": ('(status = "ok"', 15, "expected )"),
     "end too much": ('status = "ok")', 14, "got )"),
+    "a per cent sign": ("drop_ratio > 90%", 16, "expected one of: the end, and, or; got %"),
+    "nothing behind a blank": ("drop_ratio > ", 13, "got the end"),
     "text without end": ('status = "ok', 10, "does not end"),
     "unknown escape": (r'name = "a\qb"', 10, "escapes"),
     "half a surrogate pair": (r'name = "\ud800"', 8, "surrogate"),

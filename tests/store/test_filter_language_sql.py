@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from store.queries.errors import QueryTimeout
+from store.queries.errors import InvalidParameter, QueryTimeout
 from store.queries.filters import Filters, PageRequest, parse
 from store.queries.language import And, Comparison, Node, Not, Or, Value, render
 from store.queries.types import RunRecord, StepRecord
@@ -330,3 +330,17 @@ def test_a_question_that_reads_everything_is_bounded(database_url: str, shelf: S
             reader.runs(*parse(RUNS, [("q", "drop_ratio > 1")]))
     finally:
         reader.close()
+
+
+def test_nots_about_steps_do_not_multiply() -> None:
+    """An expression of few words whose SQL would double with each of its nots is refused, and at once."""
+    expression = "step.kept = 1"
+    for _ in range(9):
+        expression = f"(step.kept = 2 or not ({expression})) and (step.kept = 3 or entity = 'P1')"
+    with pytest.raises(InvalidParameter, match="repeat") as refused:
+        parse(RUNS, [("q", expression)])
+    assert refused.value.parameter == "q"
+    usual = "step.kept = 1"
+    for _ in range(9):
+        usual = f"step.kept > 2 and not ({usual})"
+    parse(RUNS, [("q", usual)])

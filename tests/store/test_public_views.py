@@ -15,7 +15,7 @@ from store.database import libpq_url
 from store.public_views import SCHEMA, VIEWS, CannotGrant, grant_reader
 from store.queries.filters import PageRequest
 from store.reader import Reader
-from store.rows import RunWait
+from store.rows import FINAL_END, RunWait
 from tests.fixtures.reading import START, Clock, Shelf, chunk, ns, run_copy, run_start, seconds, step_copy
 
 ALL = PageRequest(limit=1000)
@@ -59,6 +59,8 @@ def shelved(shelf: Shelf) -> Shelf:
             if ended
             else run_start(run_id, 0, pipeline="shop", timeout_s=draw.choice([None, 1.0, 1e9]))
         )
+        if ended and number % 2:
+            began = began._replace(end_sent_ns=FINAL_END)
         if draw.random() < 0.3:
             until = draw.choice([None, ns(seconds(draw.choice([3, 10_000])))])
             shelf.put(began, RunWait(run_id, ns(seconds(draw.choice([0.5, 1.5]))), until))

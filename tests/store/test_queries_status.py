@@ -26,6 +26,7 @@ def _wait(at: float, until: float | None = None) -> RunWait:
 
 
 _END = run_copy("r")
+_FINAL_END = run_copy("r")._replace(end_sent_ns=2**63 - 1 - ns(seconds(1)))
 _LATE_END = run_copy("r", 100, status="crashed")
 
 STORIES = {
@@ -49,6 +50,7 @@ STORIES = {
     "woken by a step": Story((run_start("r"), _wait(5, 3600), step_copy("r", "s", 50)), 60, "running"),
     "a step before the sleep": Story((_wait(5, 3600), step_copy("r", "s", 1)), 60, "waiting"),
     "asleep after an end": Story((_END, _wait(5, 3600)), 60, "waiting"),
+    "told to sleep after a final end": Story((_FINAL_END, _wait(5, 3600)), 60, "completed"),
     "ended after a sleep": Story((_wait(5, 3600), _LATE_END), 60, "crashed"),
 }
 

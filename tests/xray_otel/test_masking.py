@@ -277,10 +277,17 @@ def test_a_mask_that_cannot_be_made_lets_nothing_through(receiver: RawReceiver, 
     """A pattern that is none hides every text instead of none; strict refuses it."""
     with pytest.raises(xray.SettingsError, match="XRAY_MASK_PATTERNS"):
         xray.configure(endpoint=receiver.endpoint, mode="strict", mask_patterns=["sk-("])
-    for masking in ({"mask_patterns": ["sk-("]}, {"mask": 7}, {"mask_keys": ["_"]}):
+    for masking, named in (
+        ({"mask_patterns": ["sk-("]}, "XRAY_MASK_PATTERNS: a regular expression per line"),
+        ({"mask": 7}, "mask: a function from text to text or None"),
+        ({"mask_keys": ["_"]}, "XRAY_MASK_KEYS: words with a letter, separated by commas,"),
+    ):
         receiver.bodies.clear()
         receiver.received.records.clear()
-        xray.configure(endpoint=receiver.endpoint, flush_interval_ms=20, **masking)
+        logged.lines.clear()
+        xray.configure(endpoint=receiver.endpoint, flush_interval_ms=20, schema="gone.yaml", **masking)
+        said = f"xray_otel configure: {named} is accepted; every text is hidden until then"
+        assert logged.lines[0] == said.encode()
         plant(("of step", Call("why", "text")), MATCHED)
         with xray.run("again") as run, xray.step("s", input={"a": MATCHED}) as step:
             step.accept(MATCHED)

@@ -172,3 +172,44 @@ def test_odd_arguments_harm_nothing(otlp_receiver: HttpReceiver, odd):
     assert xray.flush(10.0)
     assert len(otlp_receiver.received.spans("step")) == 1
     assert len(otlp_receiver.received.spans("run")) == 1
+
+
+def test_masked_ids_stay_apart(otlp_receiver: HttpReceiver):
+    """An id that the mask would change leaves hashed: the same run in every process, each step its own."""
+    xray.configure(
+        endpoint=otlp_receiver.endpoint, mode="strict", mask_patterns=[r"\w+@[\w.]+", r"order-\d+"]
+    )
+    for _ in range(2):
+        with xray.resume_run("order-17", pipeline="mail") as run:
+            for name in ("ann", "bob"):
+                with run.step("tell", key=f"{name}@shop.example"), xray.step("inside"):
+                    pass
+            run.finish(error=ValueError("ann@shop.example"))
+    assert xray.flush(10.0)
+    spans = otlp_receiver.received.spans("step")
+    assert len({span.attributes["xray.step.id"] for span in spans}) == 4
+    runs = [*spans, *otlp_receiver.received.spans("run")]
+    [run_id] = {span.attributes["xray.run.id"] for span in runs}
+    assert run_id == run.run_id
+    said = str([span.attributes for span in runs])
+    assert "@shop" not in said
+    assert "order-17" not in said
+
+
+def test_a_schema_is_followed(otlp_receiver: HttpReceiver):
+    """As by any run: that of ``configure``, or its own."""
+    known = xray.Schema("shop", "3", input={"product": "string"})
+    xray.configure(endpoint=otlp_receiver.endpoint, schema=known)
+    for schema in (None, xray.Schema("shop", "4", input={"product": "string"})):
+        with xray.resume_run(RUN, schema=schema):
+            pass  # a replay
+        run = xray.resume_run(RUN, pipeline="select", input={"product": 1}, schema=schema)
+        with run, run.step("cheap", type="filter"):
+            pass
+        run.finish()
+    assert xray.flush(10.0)
+    received = otlp_receiver.received
+    assert [event.attributes["xray.schema.version"] for event in received.events("xray.schema")] == ["3", "4"]
+    for records in (received.events("xray.run.start"), received.spans("run")):
+        assert [record.attributes["xray.schema.version"] for record in records] == ["3", "4"]
+        assert all(record.attributes["xray.schema.violations"] for record in records)

@@ -37,8 +37,15 @@ def test_sync_says_what_is_left(otlp_receiver: HttpReceiver, spool_dir: Path, ca
     xray.shutdown(0.5)
     before = [path.read_bytes()[16:] for path in segments(spool_dir)]
     assert main(["sync", "--endpoint", otlp_receiver.endpoint, "--timeout", "0.1"]) == 1
-    assert "HTTP status 503" in capsys.readouterr().err
+    assert f"HTTP status 503 of {otlp_receiver.endpoint}/v1/" in capsys.readouterr().err
     assert [path.read_bytes()[16:] for path in segments(spool_dir)] == before
+
+
+def test_sync_without_grpc(spool_dir: Path, monkeypatch, capsys):
+    """Where gRPC is not installed, the answer is a sentence and wrong usage."""
+    monkeypatch.setitem(sys.modules, "xray_otel._transport_grpc", None)
+    assert main(["sync", "--protocol", "grpc"]) == 2
+    assert "XRAY_PROTOCOL='grpc': http/protobuf or, where" in capsys.readouterr().err
 
 
 def test_sync_leaves_what_a_running_program_holds(otlp_receiver: HttpReceiver, spool_dir: Path, capsys):

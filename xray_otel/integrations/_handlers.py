@@ -35,11 +35,12 @@ def described(handler: Callable[..., Any]) -> tuple[Mapping[str, Any], Callable[
 
 
 def inside(
-    make: Callable[[Mapping[str, Any]], EngineStep], handler: Callable[..., Any], *, awaited: bool
+    make: Callable[[Mapping[str, Any]], EngineStep | None], handler: Callable[..., Any], *, awaited: bool
 ) -> Callable[..., Any]:
     """
     The handler, each of its executions inside the step that ``make`` makes of its description.
 
+    Where there is none to make, or that fails, it is executed all the same.
     awaited: the engine awaits what comes back if it can be (a lambda may return a coroutine).
     """
     said, function = described(handler)
@@ -47,7 +48,7 @@ def inside(
 
         @functools.wraps(handler)
         async def execute_async(*args: Any, **kwargs: Any) -> Any:
-            with make(said):
+            with _step(make, said):
                 result = function(*args, **kwargs)
                 return await result if inspect.isawaitable(result) else result
 
@@ -55,10 +56,19 @@ def inside(
 
     @functools.wraps(handler)
     def execute(*args: Any, **kwargs: Any) -> Any:
-        with make(said):
+        with _step(make, said):
             return function(*args, **kwargs)
 
     return execute
+
+
+def _step(
+    make: Callable[[Mapping[str, Any]], EngineStep | None], said: Mapping[str, Any]
+) -> contextlib.AbstractContextManager[Any]:
+    step = None
+    with harmless("step"):
+        step = make(said)
+    return contextlib.nullcontext() if step is None else step
 
 
 def step_of(run: EngineRun, name: str, said: Mapping[str, Any], **arguments: Any) -> EngineStep:

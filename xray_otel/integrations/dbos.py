@@ -62,7 +62,9 @@ def recorded_step(**described: Any) -> Callable[[Function], Function]:
     """The step function as a step; described: as for ``xray_otel.step``, or decorate with that one too."""
 
     def decorate(function: Any) -> Any:
-        def make(said: Mapping[str, Any]) -> EngineStep:
+        def make(said: Mapping[str, Any]) -> EngineStep | None:
+            if DBOS.workflow_id is None:
+                return None  # called as a plain function, outside any workflow
             status, known = DBOS.step_status, _execution.get()
             run, recovered = (
                 known[::2] if known else (resume_run(str(DBOS.workflow_id), engine="dbos"), False)

@@ -27,8 +27,12 @@ def recorded_node(pipeline: str, **described: Any) -> Callable[[Function], Funct
     """The node's function as a step; described: as for ``xray_otel.step``, or decorate with that one too."""
 
     def decorate(function: Any) -> Any:
-        def make(said: Mapping[str, Any]) -> EngineStep:
-            info, told = get_runtime().execution_info, get_config()["configurable"]
+        def make(said: Mapping[str, Any]) -> EngineStep | None:
+            try:
+                told = get_config()["configurable"]
+            except RuntimeError:
+                return None  # called as a plain function, outside any graph
+            info = get_runtime().execution_info
             # LangGraph marks what it tries again after an error likewise.
             is_resumed = bool(told.get("__pregel_resuming")) and info.node_attempt == 1
             run = resume_run(

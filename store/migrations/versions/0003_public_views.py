@@ -48,7 +48,8 @@ FROM runs AS r
 CROSS JOIN LATERAL (
     SELECT
         r.terminal_status IS NOT NULL
-            AND (r.wait_at IS NULL OR r.ended_at IS NULL OR r.wait_at <= r.ended_at) AS ended,
+            AND (r.wait_at IS NULL OR r.ended_at IS NULL OR r.wait_at <= r.ended_at
+                 OR r.end_sent_ns >= {1 << 62}) AS ended,
         r.wait_at IS NOT NULL AND NOT (
             coalesce(r.run_started_at > r.wait_at, false)
             OR EXISTS (SELECT FROM steps AS o WHERE {_OF_RUN.format("r")}
