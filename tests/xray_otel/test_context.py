@@ -419,8 +419,8 @@ def test_a_full_baggage_keeps_the_run(traced: Received):
             propagate.inject(carrier)
     finally:
         otel_context.detach(token)
+    # First, because propagators and services that keep to 8,192 bytes cut the end off.
     assert carrier["baggage"].startswith("xray.run.id=mine,")
-    assert len(carrier["baggage"]) <= 8192
 
 
 def joins_by(headers: dict[str, str], traced: Received) -> None:
