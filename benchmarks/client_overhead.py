@@ -15,6 +15,7 @@ background thread is measured apart.
   behind it and an exporter that does nothing.
 - *Pauses*: the longest gaps that the main thread saw, and how many were above 4 ms, while
   the background thread sent 200 full steps; and in an equally long time when nothing was sent.
+  What of a gap the thread spent waiting for a processor is told apart (``pauses.py``).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 import xray_otel as xray
+from benchmarks.pauses import Pauses, watch
 from xray_otel.settings import Capture
 
 CANDIDATES = 5_000
@@ -234,27 +236,6 @@ def measure(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str, Fo
     return {name: Found(*map(statistics.median, zip(*found, strict=True))) for name, found in times.items()}
 
 
-class Pauses(NamedTuple):
-    """Gaps in what the main thread could do."""
-
-    seconds: float
-    longest_ms: float
-    above_4_ms: int
-
-
-def pauses(work: Callable[[], object] | None, seconds: float) -> Pauses:
-    """Look at the clock without pause for so long, after ``work`` has given the sender something to do."""
-    if work is not None:
-        work()
-    last = started = time.perf_counter()
-    gaps = []
-    while (now := time.perf_counter()) - started < seconds:
-        if now - last > 0.001:
-            gaps.append((now - last) * 1000)
-        last = now
-    return Pauses(seconds, max(gaps, default=0.0), sum(gap > 4 for gap in gaps))
-
-
 def send_much() -> None:
     """200 full steps of 5,000 decisions, and 2,000 steps without."""
     for _ in range(200):
@@ -316,7 +297,9 @@ def main() -> None:
             wire = {name: wire_bytes(url, decisions[name]) for name in list(decisions)[1:-1]}
         xray.configure(endpoint=url, offline="drop")
         with xray.run("benchmark"):
-            seen = {"nothing is sent": pauses(None, 4.0), "while it is sent": pauses(send_much, 4.0)}
+            seen = {"nothing is sent": watch(4.0)}
+            send_much()
+            seen["while it is sent"] = watch(4.0)
             xray.flush(30)
         xray.configure(disabled=True)
         found[f"{STEPS} spans"] |= measure({"step, disabled": steps_of_15}, options.rounds)
@@ -342,7 +325,7 @@ def report(found: dict[str, dict[str, Found]], wire: dict[str, int], seen: dict[
             print(f"{name:32} {one.caller_ms:8.3f} {one.caller_ms / base:7.2f} {one.sender_ms:10.2f} {sent}")
     print()
     for name, pause in seen.items():
-        print(f"pauses, {name}: longest {pause.longest_ms:.1f} ms, {pause.above_4_ms} above 4 ms")
+        print(f"pauses, {name}: {pause}")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ class Columns:
     """
     reason_counts: dict[Any, int] | None = None
     """How often each reason occurs, None included, in the order of first use; None: not counted."""
+    reason_places: list[int | None] | None = None
+    """Each row's reason as its place among those of ``reason_counts``, where that was cheap to tell."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -90,7 +92,11 @@ class Columns:
         self.items += more.items
         self.verdicts += more.verdicts
         self.plain = self.plain and more.plain
-        self.reason_counts = None
+        self.forget_counts()
+
+    def forget_counts(self) -> None:
+        """Reasons are no longer those that were counted."""
+        self.reason_counts = self.reason_places = None
 
 
 _OPTIONAL = ("reasons", "texts", "scores", "values", "thresholds", "checks", "probabilities")

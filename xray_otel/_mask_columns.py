@@ -65,7 +65,7 @@ def _search(columns: Columns) -> bool:
     columns.reasons, columns.texts, columns.values, columns.thresholds = after
     changed = [left is not right for left, right in zip(before, after, strict=True)]
     if changed[0]:
-        columns.reason_counts = None
+        columns.forget_counts()
     if changed[2] or changed[3]:
         columns.plain = False
     return any(changed)

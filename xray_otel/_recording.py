@@ -215,10 +215,12 @@ def _give_reason(columns: Columns, reason: str) -> None:
     kept = len(letters) - out
     if kept * _FEW < len(letters):  # as in most filters: found a letter at a time, in a tenth of the time
         reasons: list[str | None] = [reason] * len(letters)
+        places: list[int | None] = [0] * len(letters)
         at = letters.find(KEPT)
         while at >= 0:
-            reasons[at] = None
+            reasons[at] = places[at] = None
             at = letters.find(KEPT, at + 1)
+        columns.reason_places = places
     else:
         reasons = list(map({ELIMINATED: reason, KEPT: None}.__getitem__, letters))
     columns.reasons = reasons

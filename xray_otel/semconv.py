@@ -114,14 +114,19 @@ itself)
 """
 OUTCOME_VALUE: Final = "xray.outcome.value"
 """
-The label's value, a string, number or boolean. (any; set by the pipeline, through X-Ray's client or
-by itself)
+The label's value, a boolean, number or short string. Required unless the label is withdrawn. (any;
+set by the pipeline, through X-Ray's client or by itself)
 """
 OUTCOME_SOURCE: Final = "xray.outcome.source"
 """Who gave the label. (string; set by the pipeline, through X-Ray's client or by itself)"""
 OUTCOME_ITEM_ID: Final = "xray.outcome.item_id"
 """
 The item that the label is about; the whole run when missing. (string; set by the pipeline, through
+X-Ray's client or by itself)
+"""
+OUTCOME_WITHDRAWN: Final = "xray.outcome.withdrawn"
+"""
+The label is taken back; its value does not matter then. (boolean; set by the pipeline, through
 X-Ray's client or by itself)
 """
 
@@ -425,7 +430,10 @@ EVENT_ARTIFACT: Final = "xray.artifact"
 EVENT_SCHEMA: Final = "xray.schema"
 """A version of a schema, once per process."""
 EVENT_OUTCOME: Final = "xray.outcome"
-"""A late label of a run or of an item in it."""
+"""
+A late label of a run or of an item in it. The time of the event is when it was observed; of several
+for one run, name and item the latest holds.
+"""
 EVENT_LOSSES: Final = "xray.losses"
 """What the sender had to drop of a run; without a run id, what it cannot tell the run of."""
 

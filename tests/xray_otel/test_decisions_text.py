@@ -15,7 +15,7 @@ from xray_otel._buffer import Buffer, Event, Priority
 from xray_otel._capture import sample
 from xray_otel._columns import Columns
 from xray_otel._decisions import CHUNK_BYTES, encode
-from xray_otel._encode import MISSING, json_text
+from xray_otel._encode import MISSING, NAME_BYTES, json_text
 from xray_otel._statistics import summarize
 
 
@@ -70,6 +70,26 @@ def test_chunks_keep_to_their_bound():
     assert [item for chunk in chunks for item in json.loads(chunk.text)["item"]] == [
         f"i{n}" for n in range(count)
     ]
+
+
+_PIECES = st.sampled_from(["a", "ü", "€", '"', '","', '],"verdict"', '"item":', "\\", "\n"])
+
+
+@given(st.lists(st.tuples(_PIECES, st.integers(0, 700)), min_size=1, max_size=40))
+def test_no_item_id_is_longer_than_its_bound(pieces):
+    """Ids of any length and of what looks like the text around them: long ones are cut, others stay."""
+    items = [piece * times for piece, times in pieces]
+    sent = [
+        item
+        for chunk in encode(Columns(list(items), "K" * len(items)))
+        for item in json.loads(chunk.text)["item"]
+    ]
+    for item, came in zip(items, sent, strict=True):
+        if len(item.encode()) <= NAME_BYTES:
+            assert came == item
+        else:
+            assert came.endswith("…")
+            assert len(came.encode()) <= NAME_BYTES
 
 
 @given(st.integers(1, 400), st.integers(1, 50), st.text(max_size=3))
