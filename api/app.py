@@ -14,13 +14,20 @@ from api.middleware import Cors, HeadAsGet
 from api.parameters import none_accepted
 from api.routes import (
     artifacts,
+    audit,
+    compare,
+    contracts,
+    contrast,
     decisions,
+    diff,
+    drift,
     explain,
     exports,
     health,
     items,
     losses,
     metrics,
+    replay,
     runs,
     schemas,
     steps,
@@ -74,7 +81,25 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.reader = reader
-    for ours in (runs, explain, steps, decisions, items, metrics, artifacts, losses, schemas, exports):
+    for ours in (
+        runs,
+        explain,
+        audit,
+        diff,
+        compare,
+        drift,
+        steps,
+        decisions,
+        contrast,
+        items,
+        replay,
+        metrics,
+        artifacts,
+        losses,
+        schemas,
+        contracts,
+        exports,
+    ):
         app.include_router(ours.router, prefix=PREFIX, responses=_FAILURES)
     for theirs in routers:
         app.include_router(theirs, prefix=PREFIX, responses=_FAILURES, dependencies=[Depends(none_accepted)])

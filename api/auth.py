@@ -22,6 +22,12 @@ _SCOPES = {
     "PATCH": KeyScope.INGEST,
 }
 """By method, so that a path which is added later is never open. What is not named needs admin."""
+_QUESTIONS = ("/api/v1/contracts/check",)
+"""Asked by POST because they are long; they write nothing."""
+_ADMIN = ("/api/v1/alerts",)
+"""What tells the server where to send requests: whoever may write to these paths steers it."""
+_READING = "/replay"
+"""End of a path that takes a question by POST and stores nothing."""
 _ANSWERS = {
     Denial.NO_KEY: (401, "unauthorized"),
     Denial.WRONG_SCOPE: (403, "forbidden"),
@@ -56,5 +62,15 @@ class ApiGate:
         if scope["path"] in _OPEN:
             return None
         headers = Headers(scope=scope)
-        asks = _SCOPES.get(scope["method"], KeyScope.ADMIN)
+        asks = _scope(scope["method"], scope["path"])
+        if scope["method"] == "POST" and scope["path"].endswith(_READING):
+            asks = KeyScope.READ
         return self._guard.check(headers.get("authorization"), headers.get("x-api-key"), asks)
+
+
+def _scope(method: str, path: str) -> KeyScope:
+    if path in _QUESTIONS:
+        return KeyScope.READ
+    asks = _SCOPES.get(method, KeyScope.ADMIN)
+    of_admin = any(path == prefix or path.startswith(f"{prefix}/") for prefix in _ADMIN)
+    return KeyScope.ADMIN if of_admin and asks is not KeyScope.READ else asks

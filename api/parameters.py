@@ -22,6 +22,7 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "number": {"type": "number"},
     "integer": {"type": "integer", "minimum": 0},
     "time": {"type": "string", "format": "date-time"},
+    "outcome": {"type": ["boolean", "number", "string"]},
 }
 _OPERATORS = {
     "": "equal to this",

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, computed_field
 
 from api.explain.words import missing_in_words
+from api.schemas_outcomes import Outcome
 
 Count = int | None
 Scalar = Annotated[Any, WithJsonSchema({"type": ["number", "string", "boolean", "null"]})]
@@ -181,6 +182,7 @@ class Run(Answer):
         description="(in - out) / in; null when in is 0 or unknown, or out > in."
     )
     steps_count: int = Field(description="Rows of steps; each attempt counts.")
+    outcomes: list[Outcome] = Field(description="Late ones, the first 100: its own, then those of items.")
     flags: list[Flag]
     completeness: RunCompleteness
 
@@ -297,6 +299,12 @@ class ItemDecision(Decision):
     started_at: datetime = Field(description="Start of the step.")
 
 
+class HistoricDecision(ItemDecision):
+    """What one step of one run decided about an item, with what became known of the item in the run."""
+
+    outcomes: list[Outcome] = Field(description="Late ones of the item in the run.")
+
+
 class ItemCompleteness(Answer):
     """How much of the record the search has seen, for this page; each step is counted once."""
 
@@ -385,6 +393,7 @@ class Journey(Answer):
     item_id: str
     final_verdict: str = Field(description="Verdict of the last recorded decision about the item.")
     final_step_id: str
+    outcomes: list[Outcome] = Field(description="Late ones of the item in the run.")
     steps: list[JourneyStep]
     completeness: RunCompleteness
 
@@ -457,7 +466,7 @@ class ItemHistory(Answer):
     """Decisions about one item in all runs, newest step first."""
 
     item_id: str
-    items: list[ItemDecision]
+    items: list[HistoricDecision]
     next_cursor: str | None = Field(
         description="null when all steps were searched. One answer looks at 20,000 steps at most, so a page "
         "may end before it is full, or be empty; the cursor goes on from there."

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+from pydantic import field_validator
+from pydantic_settings import NoDecode
+
 from store.access.settings import ListenSettings
-from store.reader import DEFAULT_RUN_TIMEOUT_S, DEFAULT_STATEMENT_TIMEOUT_MS
+from store.reader import DEFAULT_BAD_OUTCOMES, DEFAULT_RUN_TIMEOUT_S, DEFAULT_STATEMENT_TIMEOUT_MS
 from store.settings import setting
+
+MAX_OUTCOME_NAME_BYTES = 512
 
 
 class ApiSettings(ListenSettings):
@@ -27,3 +34,23 @@ class ApiSettings(ListenSettings):
         ge=10,
         le=600_000,
     )
+    bad_outcomes: Annotated[tuple[str, ...], NoDecode] = setting(
+        DEFAULT_BAD_OUTCOMES,
+        "Names of late outcomes, separated by commas, that keep a run out of what other runs are compared "
+        "with, unless their value is false or 0; none = no name does.",
+        accepted="names of at most 512 bytes separated by commas, or none,",
+    )
+
+    @field_validator("bad_outcomes", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return () if value == "none" else tuple(name.strip() for name in value.split(","))
+
+    @field_validator("bad_outcomes")
+    @classmethod
+    def _can_be_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(0 < len(name.encode("utf-8", "replace")) <= MAX_OUTCOME_NAME_BYTES for name in value):
+            raise ValueError("not names")
+        return value

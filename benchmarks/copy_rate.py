@@ -31,6 +31,7 @@ import psycopg
 
 from store import migrate, wire
 from store.assemble import assemble
+from store.bounds import Reach
 from store.database import libpq_url
 from store.decisions import DecisionColumns, pack
 from store.embedded import EmbeddedPostgres
@@ -147,7 +148,7 @@ def ready_rows(groups: Sequence[Sequence[Batch]]) -> list[Ready]:
             [entry for _, entry in steps if not isinstance(entry, Item)],
             [DAY] * len(steps),
         )
-        rows = [Runs().row(item) for item in sorted(runs, key=itemgetter(0))]
+        rows = [Runs(Reach()).row(item) for item in sorted(runs, key=itemgetter(0))]
         decisions = [Decisions().row(item) for item in sorted(chunks, key=itemgetter(0))]
         made.append(
             [

@@ -28,6 +28,7 @@ from collector.extract.spans import extract_spans
 from collector.extract.vocabulary import Vocabulary
 from collector.inference.infer import SpanInference
 from store.assemble import Work, assemble
+from store.bounds import Reach
 from store.kinds import Runs, Steps, day_of
 from store.landing import by_column
 from store.lone import render_lone
@@ -99,7 +100,7 @@ def _extract(records: Any) -> Batch:
 
 def _run_columns(work: Work) -> Sequence[Column]:
     items = [Item((run.key,), run.state, run.sources) for run in work.runs.values()]
-    return by_column([Runs().row(item) for item in sorted(items, key=itemgetter(0))])
+    return by_column([Runs(Reach()).row(item) for item in sorted(items, key=itemgetter(0))])
 
 
 def _step_columns(work: Work) -> Sequence[Column]:

@@ -1,5 +1,5 @@
 """
-The REST API as the reading commands see it: one GET, and errors in one line.
+The REST API as the commands see it: one request, and errors in one line.
 """
 
 from __future__ import annotations
@@ -64,6 +64,17 @@ class ApiClient:
             response = self._http.get(_path(segments), params=tuple(asked))
         if response.is_success:
             return _body(response, self._url)
+        raise _refusal(response, self._url, asked)
+
+    def send(
+        self, method: str, *segments: str, body: Any = None, parameters: Iterable[tuple[str, str]] = ()
+    ) -> Any:
+        """Send ``body`` as JSON by POST, PUT or DELETE; return the answer, or raise, as ``get`` does."""
+        asked: Parameters = list(parameters)
+        with self._failures():
+            response = self._http.request(method, _path(segments), params=tuple(asked), json=body)
+        if response.is_success:
+            return _body(response, self._url) if response.content else None
         raise _refusal(response, self._url, asked)
 
     @contextmanager

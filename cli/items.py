@@ -13,6 +13,7 @@ from rich.console import Console
 from cli import options, words
 from cli.client import ApiClient
 from cli.completeness import print_completeness, print_page
+from cli.outcomes import print_outcomes
 from cli.tables import Column, console, print_json, print_line, print_table
 
 
@@ -67,6 +68,7 @@ def item(
     print_line(f"{item_id} in run {run_id}: {journey['final_verdict']}", out)
     out.print()
     passages_table(_passages(journey), out)
+    print_outcomes(journey["outcomes"], out)
     print_completeness(journey, out)
 
 

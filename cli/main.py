@@ -11,7 +11,24 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cli import database_commands, demo_command, explain, export, items, keys, losses, runs, serve, steps
+from cli import (
+    audit,
+    compare,
+    contracts,
+    database_commands,
+    demo_command,
+    diff,
+    drift,
+    explain,
+    export,
+    items,
+    keys,
+    losses,
+    outcomes,
+    runs,
+    serve,
+    steps,
+)
 from cli.errors import EXIT_FAILURE, EXIT_USAGE, CliError
 from cli.tables import print_line, warning_console
 from collector.errors import CannotListen
@@ -59,11 +76,17 @@ app.command(rich_help_panel=_SERVE)(demo_command.demo)
 app.command(rich_help_panel=_READ)(runs.runs)
 app.command(rich_help_panel=_READ)(runs.run)
 app.command(rich_help_panel=_READ)(explain.explain)
+app.command(rich_help_panel=_READ)(audit.audit)
+app.command(rich_help_panel=_READ)(diff.diff)
+app.command(rich_help_panel=_READ)(compare.compare)
+app.command(rich_help_panel=_READ)(drift.drift)
 app.command(rich_help_panel=_READ)(steps.steps)
 app.command(rich_help_panel=_READ)(items.item)
 app.command(rich_help_panel=_READ)(items.items)
 app.command(rich_help_panel=_READ)(losses.losses)
+app.command(rich_help_panel=_READ)(outcomes.outcome)
 app.add_typer(export.app, name="export", rich_help_panel=_READ)
+app.add_typer(contracts.app, name="contracts", rich_help_panel=_READ)
 app.add_typer(database_commands.app, name="db", rich_help_panel=_CARE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
 

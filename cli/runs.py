@@ -13,6 +13,7 @@ from rich.console import Console
 from cli import options, words
 from cli.client import ApiClient
 from cli.completeness import print_completeness, print_page
+from cli.outcomes import print_outcomes
 from cli.steps import FUNNEL
 from cli.tables import Column, console, print_json, print_line, print_pairs, print_table
 
@@ -90,6 +91,7 @@ def run(
         out.print()
         print_table(FUNNEL, answer["steps"], out)
     _print_reasons_why(answer["steps"], out)
+    print_outcomes(answer["outcomes"], out)
     print_completeness(answer, out)
 
 

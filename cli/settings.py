@@ -18,6 +18,7 @@ from store.access.settings import HOST_FORM
 from store.errors import SettingsError
 from store.network import is_of_this_machine
 from store.settings import StoreSettings, load, variables
+from store.upkeep_settings import UpkeepSettings
 
 _PREFIX = "XRAY_"
 _CLIENT = frozenset(
@@ -64,6 +65,7 @@ class Settings:
     collector: CollectorSettings
     api: ApiSettings
     logs: LogSettings
+    upkeep: UpkeepSettings
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -73,6 +75,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         collector=load(CollectorSettings, environ),
         api=load(ApiSettings, environ),
         logs=load(LogSettings, environ),
+        upkeep=load(UpkeepSettings, environ),
     )
 
 
@@ -125,7 +128,7 @@ def private_settings(data_dir: Path) -> Settings:
 def unknown_variables(environ: Mapping[str, str] | None = None) -> Iterator[str]:
     """Yield a line for each variable of ours that is no setting, with the one that was probably meant."""
     known = _CLIENT | _COMMANDS
-    for cls in (StoreSettings, CollectorSettings, ApiSettings, LogSettings):
+    for cls in (StoreSettings, CollectorSettings, ApiSettings, LogSettings, UpkeepSettings):
         known |= set(variables(cls).values())
     for name in sorted(os.environ if environ is None else environ):
         if name.startswith(_PREFIX) and name not in known and not name.startswith(_TESTS):

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from fastapi import APIRouter
 
 from api.app import create_app
-from api.routes import schemas
+from api.routes import contracts, schemas
 from cli.api_server import ApiServer, base_url
 from cli.database import Database, open_database
 from cli.errors import UsageError
@@ -23,6 +23,8 @@ from cli.parts import Addresses, Parts
 from cli.processes import CollectorProcesses
 from cli.progress import Say, silent
 from cli.settings import Settings
+from cli.upkeep import STOP_S as _UPKEEP_STOP_S
+from cli.upkeep import upkeep
 from collector import doors
 from collector.intake import Intake
 from collector.reception import Reception, Room
@@ -33,6 +35,7 @@ from store.access.guard import Guard
 from store.access.keyring import KeyRing
 from store.access.keys import Scope
 from store.adoption import Adopter
+from store.contract_shelf import ContractShelf
 from store.network import is_loopback
 from store.probe import Probe
 from store.reader import Reader
@@ -149,7 +152,14 @@ class Stack:
         )
         self._opened.callback(lambda: self._note(service.stop(FLUSH_DEADLINE_S)))
         service.start()
+        self._start_upkeep(url)
         return service
+
+    def _start_upkeep(self, url: str) -> None:
+        """In every collector process: any of them may end while the others go on."""
+        care = upkeep(self._settings, url, self._telemetry.registry)
+        self._opened.callback(care.stop, _UPKEEP_STOP_S)
+        care.start()
 
     def _start_processes(self, url: str) -> tuple[int, int]:
         settings = self._settings.collector
@@ -190,10 +200,17 @@ class Stack:
     def _start_api(self, url: str, door: APIRouter, guard: Guard | None) -> str:
         settings = self._settings.api
         reader = Reader.open(
-            url, statement_timeout_ms=settings.statement_timeout_ms, run_timeout_s=settings.run_timeout_s
+            url,
+            statement_timeout_ms=settings.statement_timeout_ms,
+            run_timeout_s=settings.run_timeout_s,
+            bad_outcomes=settings.bad_outcomes,
         )
         self._opened.callback(reader.close)
-        routers = (door, schemas.writing(SchemaShelf(url)))
+        routers = (
+            door,
+            schemas.writing(SchemaShelf(url)),
+            contracts.storing(ContractShelf(url)),
+        )
         app = create_app(settings, reader, routers=routers, guard=guard, registry=self._telemetry.registry)
         server = ApiServer(
             app, settings.host, settings.api_port, settings.tls, self._settings.collector.read_timeout_s

@@ -29,6 +29,7 @@ _NONE = type(None)
 _NUMBERS: frozenset[type] = frozenset({int, float, _NONE})
 _SCALARS: frozenset[type] = frozenset({int, float, str, bool, _NONE})
 _CHECK_KEYS = frozenset({"name", "value", "threshold", "passed"})
+_MAX_COMPARATORS = 256
 _KNOWN_NAMES = frozenset(WIRE_NAMES.values()) | {"v"}
 
 
@@ -59,7 +60,9 @@ def parse(raw: bytes) -> Payload:
     n = sent.get("n")
     if type(n) is not int or n < 0:
         raise DecisionsUnreadable("n is not a count")
-    return Payload(_checked(sent, n), raw if _KNOWN_NAMES.issuperset(sent) else None)
+    columns = _checked(sent, n)
+    as_sent = _KNOWN_NAMES.issuperset(sent) and columns.rules == sent.get("rules")
+    return Payload(columns, raw if as_sent else None)
 
 
 def from_list(decisions: Any) -> DecisionColumns:
@@ -148,7 +151,29 @@ def _checked(sent: Mapping[str, Any], n: int) -> DecisionColumns:
         missing=_missing(sent, n),
         checks=_checks(sent, n),
         probability=probability,
+        rules=_rules(sent.get("rules")),
     )
+
+
+def _rules(sent: Any) -> Mapping[str, Any] | None:
+    """Return what is understood of a declaration; one that is not costs no decision."""
+    if not isinstance(sent, dict):
+        return None
+    evaluation, independent, comparators = (
+        sent.get(name) for name in ("evaluation", "item_independent", "comparators")
+    )
+    found: dict[str, Any] = {}
+    if type(evaluation) is str and evaluation in semconv.EVALUATIONS:
+        found["evaluation"] = evaluation
+    if type(independent) is bool:
+        found["item_independent"] = independent
+    if (
+        isinstance(comparators, dict)
+        and len(comparators) <= _MAX_COMPARATORS
+        and all(type(sign) is str and sign in semconv.COMPARATORS for sign in comparators.values())
+    ):
+        found["comparators"] = comparators
+    return found or None
 
 
 def _words(sent: Mapping[str, Any], name: str) -> Sequence[str] | None:

@@ -15,11 +15,12 @@ _TIME = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer"
 _NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
 
 
-def _body(schema: dict[str, Any]) -> dict[str, Any]:
+def body(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the ``openapi_extra`` of a request with such a body."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-RUN_REQUEST = _body(
+RUN_REQUEST = body(
     {
         "type": "object",
         "required": ["pipeline"],
@@ -53,7 +54,7 @@ _DECISION = {
         "probability": {"type": "number"},
     },
 }
-EVENTS_REQUEST = _body(
+EVENTS_REQUEST = body(
     {
         "type": "object",
         "required": ["events"],

@@ -35,7 +35,13 @@ from collector.extract.doors import chunks_of, run_copy, step_copy_of, unknown_f
 from collector.extract.extraction import DEFAULT_LIMITS, Extraction, Limits
 from collector.extract.identity import is_run_id
 from collector.intake import Intake
-from collector.receive import WAIT_MARGIN_S, in_words
+from collector.outcome_doors import (
+    OUTCOMES_OF_RUNS_REQUEST,
+    OUTCOMES_REQUEST,
+    OutcomesStored,
+    read_outcomes,
+)
+from collector.receive import WAIT_MARGIN_S, counted_as, in_words
 from collector.reception import Claim, Reception, Room
 from collector.responses import RETRY_AFTER_S
 from collector.telemetry import Telemetry
@@ -83,6 +89,19 @@ def router(
         async with _object(request, max_request_bytes, reception) as (sent, size):
             return await run_in_threadpool(doors.add_events, run_id, sent, size)
 
+    @routes.post("/runs/{run_id}/outcomes", openapi_extra=OUTCOMES_REQUEST)
+    async def add_outcomes(run_id: str, request: Request) -> OutcomesStored:
+        """Add what became known of a run or its items afterwards; of two that differ the later one holds."""
+        _check_run_id(run_id)
+        async with _object(request, max_request_bytes, reception) as (sent, size):
+            return await run_in_threadpool(doors.add_outcomes, run_id, sent, size)
+
+    @routes.post("/outcomes", openapi_extra=OUTCOMES_OF_RUNS_REQUEST)
+    async def add_outcomes_of_runs(request: Request) -> OutcomesStored:
+        """Add late outcomes of any runs; each names its own by run_id."""
+        async with _object(request, max_request_bytes, reception) as (sent, size):
+            return await run_in_threadpool(doors.add_outcomes, None, sent, size)
+
     return routes
 
 
@@ -129,7 +148,7 @@ class _Doors:
         if not reading.extraction.is_empty():
             written = self._write(reading.extraction, size_bytes)
             for refused in written.refused:
-                reading.refuse(reading.index_of(refused.row), "database", in_words(refused))
+                reading.refuse(reading.index_of(refused.row), counted_as(refused), in_words(refused))
         self._telemetry.add_all("refused", reading.reasons)
         return EventsStored(
             stored=len(events) - len(reading.not_stored),
@@ -137,6 +156,17 @@ class _Doors:
             refusals=sorted(reading.refusals, key=lambda refusal: refusal.index),
             warnings=reading.warnings,
         )
+
+    def add_outcomes(self, run_id: str | None, sent: Mapping[str, Any], size_bytes: int) -> OutcomesStored:
+        extraction = Extraction(self._clock())
+        reading = read_outcomes(run_id, _objects(sent, "outcomes"), extraction)
+        if extraction.outcomes:
+            written = self._write(extraction, size_bytes)
+            for refused in written.refused:
+                reading.refuse(reading.index_of(refused.row), counted_as(refused), in_words(refused))
+            reading.created_runs = written.created_runs
+        self._telemetry.add_all("refused", reading.reasons)
+        return reading.answer()
 
     def _write(self, extraction: Extraction, size_bytes: int) -> WriteResult:
         self._telemetry.add("bytes", "doors", size_bytes)
@@ -247,16 +277,8 @@ def _loaded(raw: bytes, content_encoding: str, limit_bytes: int, claim: Claim) -
 
 
 def _checked_events(sent: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    events = sent.get("events")
-    if not isinstance(events, list):
-        raise _invalid("events", "events must be an array of objects")
-    if len(events) > MAX_EVENTS:
-        raise _invalid(
-            "events", f"events must be at most {MAX_EVENTS}, got {len(events)}; send several requests"
-        )
+    events = _objects(sent, "events")
     for index, event in enumerate(events):
-        if not isinstance(event, dict):
-            raise _invalid(f"events[{index}]", f"events[{index}] must be an object")
         if event.get("type") not in _EVENT_TYPES:
             raise _invalid(
                 f"events[{index}].type",
@@ -264,6 +286,20 @@ def _checked_events(sent: Mapping[str, Any]) -> list[Mapping[str, Any]]:
                 f"got {str(event.get('type'))[:40]!r}",
             )
     return events
+
+
+def _objects(sent: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
+    objects = sent.get(field)
+    if not isinstance(objects, list):
+        raise _invalid(field, f"{field} must be an array of objects")
+    if len(objects) > MAX_EVENTS:
+        raise _invalid(
+            field, f"{field} must be at most {MAX_EVENTS}, got {len(objects)}; send several requests"
+        )
+    for index, each in enumerate(objects):
+        if not isinstance(each, dict):
+            raise _invalid(f"{field}[{index}]", f"{field}[{index}] must be an object")
+    return objects
 
 
 def _check_run_id(run_id: Any) -> None:

@@ -141,7 +141,7 @@ class Receiver:
         """Add what the database would not take."""
         if not written.refused:
             return result
-        self._telemetry.add("refused", "database", len(written.refused))
+        self._telemetry.add_all("refused", Counter(map(counted_as, written.refused)))
         messages = [in_words(refused) for refused in written.refused]
         return result._replace(
             messages=(*result.messages, *messages), rejected=result.rejected + len(messages)
@@ -167,6 +167,11 @@ def failure(exc: Exception) -> Result:
     # Unknown is answered to the sender as "may pass": anything else makes it drop its data.
     _log.error("a request failed for a reason of our own", exc_info=exc)
     return Result(Outcome.UNAVAILABLE, ("the collector failed; its log says how",))
+
+
+def counted_as(refused: Refused) -> str:
+    """Return the reason of the metric ``refused``."""
+    return "expired" if refused.cause == "expired" else "database"
 
 
 def in_words(refused: Refused) -> str:

@@ -54,7 +54,7 @@ def sizes(batch: Batch) -> Sizes:
     """Return what the rows of a batch take."""
     artifacts = sum(_EVIDENCE_BYTES + len(artifact.data or b"") for artifact in batch.artifacts)
     decisions = sum(_EVIDENCE_BYTES + _bytes(chunk) for chunk in batch.decisions)
-    rows = len(batch.runs) + len(batch.waits) + len(batch.heartbeats) + len(batch.steps)
+    rows = sum(map(len, (batch.runs, batch.waits, batch.heartbeats, batch.steps, batch.outcomes)))
     kept = _REQUEST_BYTES + rows * _ROW_BYTES + len(batch.losses) * _LOSS_BYTES
     if not artifacts and not decisions:
         # Long texts: of a request without evidence all of its bytes may be such.
@@ -64,7 +64,7 @@ def sizes(batch: Batch) -> Sizes:
 
 def has_metrics(batch: Batch) -> bool:
     """Tell whether a batch says anything beside evidence."""
-    return bool(batch.runs or batch.waits or batch.heartbeats or batch.steps)
+    return bool(batch.runs or batch.waits or batch.heartbeats or batch.steps or batch.outcomes)
 
 
 def shed(batch: Batch, evidence: Evidence) -> tuple[Batch, int]:

@@ -20,6 +20,7 @@ from api.settings import ApiSettings
 from cli.logs import LogSettings
 from collector.settings import CollectorSettings
 from store.settings import StoreSettings, variables
+from store.upkeep_settings import UpkeepSettings
 from xray_otel import settings as client
 
 TARGET = Path(__file__).with_name("configuration.md")
@@ -41,6 +42,7 @@ SERVER = (
         "Read by `xray up` and `xray collector`; its limits also by `xray api`.",
     ),
     (ApiSettings, "REST API", "Read by `xray up` and `xray api`."),
+    (UpkeepSettings, "Upkeep", "Read by `xray up` and `xray collector`, and by `xray db status`."),
     (LogSettings, "Logs", "Read by every server process."),
 )
 COMMANDS = """\

@@ -13,6 +13,7 @@ from prometheus_client import Counter, Gauge
 
 from api import telemetry as api
 from collector import telemetry as collector
+from store import upkeep_telemetry as upkeep
 
 TARGET = Path(__file__).with_name("metrics.md")
 HEAD = """\
@@ -43,7 +44,22 @@ def generate() -> str:
         )
         for metric in api.METRICS
     )
-    return "\n".join([HEAD, "## Collector\n", _table(of_collector), "## REST API\n", _table(of_api)])
+    of_upkeep = (
+        (metric.exposed, _kind(metric.kind), ", ".join(metric.labels), metric.unit, metric.meaning)
+        for metric in upkeep.METRICS
+    )
+    return "\n".join(
+        [
+            HEAD,
+            "## Collector\n",
+            _table(of_collector),
+            "## Upkeep\n",
+            "In the processes that receive.\n",
+            _table(of_upkeep),
+            "## REST API\n",
+            _table(of_api),
+        ]
+    )
 
 
 def _kind(kind: type) -> str:

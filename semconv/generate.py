@@ -221,6 +221,9 @@ def _vocabularies(registry: Registry) -> Iterator[str]:
         yield from _words(annotations["constant"], annotations["words"], f"Words of ``{key}``.")
         if senders := annotations.get("senders"):
             yield from _words(f"SENDER_{annotations['constant']}", senders, "Those that a sender may use.")
+    of_rules = registry.attribute("xray.decisions.data").annotations
+    yield from _words("EVALUATIONS", of_rules["evaluations"], "Words of ``rules.evaluation`` of a chunk.")
+    yield from _words("COMPARATORS", of_rules["comparators"], "Signs of ``rules.comparators`` of a chunk.")
     yield from _mapping(
         "STEP_TYPE_ALIASES",
         registry.attribute("xray.step.type").annotations["aliases"],

@@ -28,11 +28,13 @@ from store.merge import (
     steps_say,
     wait_state,
 )
+from store.outcomes import OutcomeState, merge_outcomes, outcome_key, outcome_state, silent_run
 from store.rows import (
     Artifact,
     Batch,
     DecisionChunk,
     Loss,
+    Outcome,
     Refused,
     RunCopy,
     RunHeartbeat,
@@ -77,6 +79,7 @@ class Work:
     losses: dict[tuple[Any, ...], Item[LossState]] = field(default_factory=dict)
     sender_losses: dict[tuple[Any, ...], Item[LossState]] = field(default_factory=dict)
     """Losses that belong to no run, by their whole key."""
+    outcomes: dict[tuple[Any, ...], Item[OutcomeState]] = field(default_factory=dict)
     schemas: dict[tuple[Any, ...], Item[SchemaState]] = field(default_factory=dict)
     """Schemas, which belong to no run either."""
     refused: list[tuple[int, Refused]] = field(default_factory=list)
@@ -100,6 +103,7 @@ def assemble(batches: Sequence[Batch]) -> Work:
         work.marks.append(hash(tuple(hashes)) if hashes else None)
         _artifacts(work, number, batch.artifacts, received_us)
         _losses(work, number, batch.losses, received_us)
+        _outcomes(work, number, batch.outcomes, received_us)
         for version in batch.schemas:
             state, key = SchemaState(1, received_us, version), tuple(version[:3])
             _add(work.schemas, key, state, Source(number, version), merge_schemas)
@@ -217,6 +221,17 @@ def _losses(work: Work, number: int, losses: Sequence[Loss], received_us: int) -
             _add(work.losses, (run.key, loss.cause, loss.what, loss.subject), state, source, merge_losses)
 
 
+def _outcomes(work: Work, number: int, outcomes: Sequence[Outcome], received_us: int) -> None:
+    for outcome in outcomes:
+        try:
+            state = outcome_state(outcome, received_us)
+        except ROW_REFUSED as error:
+            _refuse(work, number, outcome, error, received_us)
+            continue
+        run = work.runs.get(outcome.run_id) or _run(work, number, silent_run(outcome.run_id, received_us))
+        _add(work.outcomes, outcome_key(run.key, outcome), state, Source(number, outcome), merge_outcomes)
+
+
 def _add(
     items: dict[tuple[Any, ...], Item[State]],
     key: tuple[Any, ...],
@@ -235,7 +250,7 @@ def _add(
 def _refuse(
     work: Work,
     number: int,
-    copy: RunCopy | RunWait | RunHeartbeat | StepCopy | DecisionChunk,
+    copy: RunCopy | RunWait | RunHeartbeat | StepCopy | DecisionChunk | Outcome,
     error: Exception,
     received_us: int,
 ) -> None:

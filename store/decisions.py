@@ -77,6 +77,8 @@ class DecisionColumns:
     """Per candidate None or a list of ``{name, value, threshold, passed}``."""
     probability: Column = None
     """Inclusion probability when sampled; wire name ``p``."""
+    rules: Mapping[str, Any] | None = None
+    """What the step declares of its rules: ``evaluation``, ``comparators``, ``item_independent``."""
 
 
 class Decision(NamedTuple):
@@ -109,6 +111,7 @@ WIRE_NAMES = {
     "missing": "missing",
     "checks": "checks",
     "probability": "p",
+    "rules": "rules",
 }
 """Field of ``DecisionColumns`` to its name in the stored object, which is that on the wire."""
 

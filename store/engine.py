@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 import psycopg
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 
 from store.database import lasting_conninfo
 
@@ -50,4 +51,26 @@ def read_engine(url: str, *, statement_timeout_ms: int) -> Engine:
         # A question is several statements (page, steps, evidence): one snapshot, or they disagree.
         isolation_level="REPEATABLE READ",
     )
+    event.listen(engine, "do_execute", _execute)
     return engine.execution_options(postgresql_readonly=True)
+
+
+def _execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """
+    Execute what is not asked to be ``KEPT`` unprepared; true when it was executed here.
+
+    For a prepared statement Postgres makes one plan for any values, after five executions, when that
+    looks as cheap. It does where it should not: it takes a third of the rows to pass a threshold that
+    hardly any passes.
+    """
+    if isinstance(cursor, psycopg.ServerCursor):
+        return False
+    cursor.execute(statement, parameters, prepare=context.execution_options.get("plan_kept", False))
+    return True
+
+
+KEPT: Mapping[str, Any] = {"plan_kept": True}
+"""
+Execution options of a statement that is always the same, of which any plan is good: it is parsed and
+planned once per connection. Planning what shows a step takes longer than running it.
+"""

@@ -34,6 +34,10 @@ RACE_LOST: tuple[type[Exception], ...] = (errors.DeadlockDetected, errors.Serial
 """Another writer went first; the same transaction succeeds when run again."""
 
 
+NO_PARTITION = "23514"
+"""How ``reason`` begins when there is none for the row's day: no table checks anything else of a row."""
+
+
 def reason(error: Exception) -> str:
     """
     Why a row was refused, in words that hold none of its content.

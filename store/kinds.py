@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from psycopg import sql
 
 from store import schema
+from store.bounds import Reach
 from store.copies import to_json
+from store.landing import Landed
 from store.merge import (
     Order,
     Ranked,
@@ -30,6 +32,7 @@ from store.merge import (
 )
 from store.records import ArtifactRow, BlobRow, DecisionRow, RunRow, StepRow
 from store.render import recover_run, recover_step, render_run, render_step
+from store.rollup_marks import Renamed, Slot, slot_of
 from store.rows import Artifact, DecisionChunk, Row, RunCopy, RunHeartbeat, RunWait, StepCopy
 from store.statements import Item, Statements
 
@@ -73,16 +76,21 @@ class Runs:
     )
     optimistic = False
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
         self.met: dict[str, tuple[date, RunState]] = {}
         """By run id: the day and the state after merging."""
         self.joined: dict[str, set[bytes]] = {}
         """By run id: the traces that the stored run had not been seen in."""
+        self.renamed: list[Renamed] = []
+        """Stored runs whose pipeline or its version is another than before."""
 
     def row(self, item: Item[RunState]) -> RunRow:
         known = self.met.get(item.state.run_id)
         day = known[0] if known else day_of(item.state.received_us)
-        return render_run(item.state, item.key[0], day)
+        row = render_run(item.state, item.key[0], day)
+        self._reach.note("runs", day, row.started_at)
+        return row
 
     def settled(self, _peeked: Sequence[Any], _item: Item[RunState]) -> bool:
         return False
@@ -93,7 +101,10 @@ class Runs:
         after = merge_runs(before, item.state)
         self.met[row.run_id] = (row.run_day, after)
         self.joined[row.run_id] = {*after.trace_ids} - {*before.trace_ids}
-        return None if _same_run(row, render_run(after, row.run_key, row.run_day)) else after
+        now = render_run(after, row.run_key, row.run_day)
+        if (row.pipeline, row.pipeline_version) != (now.pipeline, now.pipeline_version):
+            self.renamed.append(Renamed(row.run_key, row.run_day))
+        return None if _same_run(row, now) else after
 
     def parts(self, item: Item[RunState]) -> list[Item[RunState]]:
         state = item.state
@@ -114,7 +125,7 @@ def _lone_hash(item: Item[StepState]) -> int | None:
 
 
 class Steps:
-    """``steps``."""
+    """``steps``; one object per transaction: it collects which hours the rows are counted in."""
 
     statements = Statements(
         schema.steps,
@@ -127,8 +138,26 @@ class Steps:
     )
     optimistic = True
 
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._now: dict[tuple[Any, ...], Slot] = {}
+        self._before: dict[tuple[Any, ...], Slot] = {}
+
+    def touched(self, landed: Landed[StepState]) -> set[Slot]:
+        """Where rows are counted that are new or other than before, and where those were."""
+        now = {self._now[item.key] for item in (*landed.created, *landed.changed)}
+        return now | {self._before[item.key] for item in landed.changed}
+
+    @property
+    def slots(self) -> set[Slot]:
+        """Where all rows that were rendered or met are counted, whatever became of them."""
+        return {*self._now.values(), *self._before.values()}
+
     def row(self, item: Item[StepState]) -> StepRow:
-        return render_step(item.state, item.key[0], item.key[3])
+        row = render_step(item.state, item.key[0], item.key[3])
+        self._reach.note("steps", row.run_day, row.started_at)
+        self._now[item.key] = slot_of(row.started_at, row.run_day)
+        return row
 
     def settled(self, peeked: Sequence[Any], item: Item[StepState]) -> bool:
         terminal_hash, end_sent_ns, span_id, start_hash, start_sent_ns = peeked[4:]
@@ -142,6 +171,8 @@ class Steps:
         assert isinstance(copy, StepCopy)  # nothing else is a source of a step
         before = recover_step(row, copy.run_id)
         after = merge_steps(before, item.state)
+        # The first that is met is the committed one; others are of this transaction.
+        self._before.setdefault(item.key, slot_of(row.started_at, row.run_day))
         return None if _orders(before) == _orders(after) else after
 
     def parts(self, item: Item[StepState]) -> list[Item[StepState]]:

@@ -76,12 +76,15 @@ class Landed(Generic[State]):
     """What became of the items."""
 
     created: list[Item[State]] = field(default_factory=list)
+    changed: list[Item[State]] = field(default_factory=list)
+    """As they are now: merged with what was stored."""
     refused: list[tuple[Item[State], str]] = field(default_factory=list)
     """Items as small as they could be taken apart, with the reason."""
 
     def add(self, other: Landed[State]) -> None:
         """What became of further items."""
         self.created += other.created
+        self.changed += other.changed
         self.refused += other.refused
 
 
@@ -266,3 +269,5 @@ def _replace(
             _replace(cursor, kind, changes[middle:], landed)
             return
         _retry_in_parts(cursor, kind, changes[0][0], landed, error)
+        return
+    landed.changed += merged

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 
+from store.bounds import Reach
 from store.derive import candidates_out, drop_ratio, duration_ms, flag_objects, step_flags, time_flags
 from store.faults import CONFLICT, ROW_REFUSED
 from store.kinds import Steps
@@ -23,6 +24,7 @@ from store.landing import Landed, by_batch, by_column, land
 from store.merge import StepState, step_state
 from store.records import StepRow
 from store.render import render_step
+from store.rollup_marks import leave, slots_of, statement
 from store.rows import Flag, StepCopy
 from store.savepoint import savepoint
 from store.statements import Item, Source
@@ -38,6 +40,7 @@ in microseconds, its hash. Plain tuples: named ones take six times as long to ma
 
 Step = tuple[StepKey, Lone | Item[StepState]]
 
+_RUN_DAY, _STARTED_AT = map(StepRow._fields.index, ("run_day", "started_at"))
 _NO_SCORE = (None,) * 7
 _copy_columns: Any = StepCopy
 _row_columns: Any = StepRow
@@ -51,41 +54,58 @@ def item_of(key: tuple[Any, ...], lone: Lone) -> Item[StepState]:
 
 
 def land_steps(
-    cursor: psycopg.Cursor[Any], steps: Iterable[Step], days: Mapping[bytes, date], repeated: Set[int]
+    cursor: psycopg.Cursor[Any],
+    steps: Iterable[Step],
+    days: Mapping[bytes, date],
+    repeated: Set[int],
+    reach: Reach,
 ) -> Landed[StepState]:
     """
     Bring steps, of distinct keys, into their table within the open transaction.
 
-    days: the day of every run; repeated: batches whose keys are likely to be taken.
+    days: the day of every run; repeated: batches whose keys are likely to be taken; reach: where the
+    times of the rows are noted.
     """
     steps = sorted(steps, key=itemgetter(0))
     again = [step for step in steps if _batch_of(step) in repeated] if repeated else []
+    kind = Steps(reach)
     landed = _land_new(
-        cursor, [step for step in steps if _batch_of(step) not in repeated] if again else steps, days
+        cursor,
+        [step for step in steps if _batch_of(step) not in repeated] if again else steps,
+        days,
+        reach,
+        kind,
     )
-    landed.add(land(cursor, Steps(), _items(again, days), again=True))
+    landed.add(land(cursor, kind, _items(again, days), again=True))
+    leave(cursor, kind.touched(landed))
     return landed
 
 
 def _land_new(
-    cursor: psycopg.Cursor[Any], steps: Sequence[Step], days: Mapping[bytes, date]
+    cursor: psycopg.Cursor[Any], steps: Sequence[Step], days: Mapping[bytes, date], reach: Reach, kind: Steps
 ) -> Landed[StepState]:
-    """As ``landing.land``, but items are made only of steps whose key is taken or that are refused."""
+    """
+    As ``landing.land``, but items are made only of steps whose key is taken or that are refused.
+
+    kind: lands those; of the others the marks are left here.
+    """
     landed: Landed[StepState] = Landed()
     if not steps:
         return landed
     try:
         columns = _columns(steps, days)
-        with savepoint(cursor):
+        with savepoint(cursor, statement(slots_of(columns[_STARTED_AT], columns[_RUN_DAY]))):
             Steps.statements.copy.send(cursor, columns)
     except CONFLICT:
         batches = by_batch(steps, _batch_of)
         if len(batches) == 1:
-            return land(cursor, Steps(), _items(steps, days), again=True)
+            return land(cursor, kind, _items(steps, days), again=True)
         for batch in batches:
-            landed.add(_land_new(cursor, batch, days))
+            landed.add(_land_new(cursor, batch, days, reach, kind))
     except ROW_REFUSED:
-        return land(cursor, Steps(), _items(steps, days))
+        return land(cursor, kind, _items(steps, days))
+    else:
+        reach.note_all("steps", columns[_RUN_DAY], columns[_STARTED_AT])
     return landed
 
 

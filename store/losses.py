@@ -22,6 +22,7 @@ from store.rows import (
     Artifact,
     DecisionChunk,
     Loss,
+    Outcome,
     Row,
     RunCopy,
     RunHeartbeat,
@@ -31,7 +32,16 @@ from store.rows import (
 )
 from store.statements import Item, Statements
 
-CAUSES = ("client_queue", "client_policy", "shed", "over_limit", "refused", "truncated", "chunk_missing")
+CAUSES = (
+    "client_queue",
+    "client_policy",
+    "shed",
+    "over_limit",
+    "refused",
+    "truncated",
+    "expired",
+    "chunk_missing",
+)
 """Why something is not stored. ``chunk_missing`` is never written: it is what nobody gives a cause for."""
 THINGS = ("runs", "steps", "decisions", "artifacts", "texts")
 """What can be lost; decisions are counted in candidates."""
@@ -66,7 +76,7 @@ def loss_of(row: Row, cause: str) -> Loss | None:
         return _loss(row.run_id, cause, "runs", "/end" if row.terminal else "/start", 1)
     if isinstance(row, RunWait):
         return _loss(row.run_id, cause, "runs", "/wait", 1)
-    assert isinstance(row, RunHeartbeat | Loss | SchemaVersion)  # nothing else is a row
+    assert isinstance(row, RunHeartbeat | Loss | SchemaVersion | Outcome)  # nothing else is a row
     return None
 
 

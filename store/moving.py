@@ -16,12 +16,14 @@ from psycopg import sql
 
 from store import schema
 from store.artifact_limit import UNUSED_BLOBS, trim
+from store.bounds import Reach, widen
 from store.kinds import Artifacts, ArtifactState, Blobs, ChunkState, Decisions, Steps
 from store.landing import Kind, by_column, land
 from store.losses import Losses, LossState
 from store.merge import StepState
 from store.records import ArtifactRow, BlobRow, DecisionRow, LossRow, StepRow, TraceRow
 from store.render import recover_step
+from store.rollup_marks import leave, slot_of
 from store.rows import Artifact, DecisionChunk, Loss
 from store.statements import Item, Source
 from store.traces import Traces, TraceState, recover_trace
@@ -71,7 +73,10 @@ _PENDING = sql.SQL(
     " FOR UPDATE SKIP LOCKED"
 ).format(_columns(schema.traces))
 
-_DAYS = "SELECT run_key, run_day FROM runs WHERE run_key = ANY (%s)"
+_DAYS = (
+    "SELECT run_key, run_day FROM runs WHERE run_key = ANY (%s)"
+    " AND run_day >= coalesce((SELECT first_day FROM retention_floors WHERE kind = 'runs'), '-infinity')"
+)
 
 _FREE_RUNS = (
     "SELECT run_key FROM runs WHERE run_key = ANY (%s) ORDER BY run_key FOR NO KEY UPDATE SKIP LOCKED"
@@ -190,8 +195,9 @@ def _found(
 def _move_steps(cursor: psycopg.Cursor[Any], moves: Sequence[_Move]) -> bool:
     """Move steps, up to the bound of a turn; return whether none were left that could be moved."""
     found = [(move, StepRow(*row)) for move, row in _found(cursor, _STEPS, moves)]
-    moved = 0
-    for kind, adopts in ((_AdoptedSteps(), True), (Steps(), False)):
+    moved, reach = 0, Reach()
+    slots = {slot_of(row.started_at, row.run_day) for _, row in found}
+    for kind, adopts in ((_AdoptedSteps(reach), True), (Steps(reach), False)):
         pairs = []
         for move, row in found:
             if move.adopts is adopts:
@@ -201,6 +207,10 @@ def _move_steps(cursor: psycopg.Cursor[Any], moves: Sequence[_Move]) -> bool:
                 item = Item((move.target, *key, move.target_day), state, [Source(0, copies[0])])
                 pairs.append((item, (row.run_key, *key, row.run_day)))
         moved += _carry(cursor, kind, pairs)
+        slots |= kind.slots
+    if moved:
+        leave(cursor, slots)
+    widen(cursor, reach, {})
     return len(found) < _STEPS_PER_TURN or not moved
 
 

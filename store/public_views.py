@@ -11,7 +11,7 @@ from store.database import libpq_url
 from store.errors import Unavailable, XRayStoreError
 
 SCHEMA = "xray_public"
-VIEWS = ("runs", "steps", "reasons")
+VIEWS = ("runs", "steps", "reasons", "outcomes")
 
 
 class CannotGrant(XRayStoreError):

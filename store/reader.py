@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
@@ -18,14 +18,19 @@ from store.errors import Unavailable
 from store.queries import (
     artifacts,
     baseline,
+    contracts,
     decisions,
+    drift,
     estimates,
     exports,
+    groups,
     habits,
     items,
     journey,
     losses,
     metrics,
+    run_columns,
+    run_decisions,
     runs,
     schemas,
     steps,
@@ -33,6 +38,8 @@ from store.queries import (
 from store.queries.cursor import Cursors
 from store.queries.errors import QueryTimeout, TooManyExports
 from store.queries.filters import Filters, PageRequest
+from store.queries.language_sql import Question
+from store.queries.run_columns import RunColumns, StepKey
 from store.queries.schemas import SchemaRecord, SchemaSummary
 from store.queries.types import (
     ArtifactContent,
@@ -54,6 +61,7 @@ from store.secrets import CURSOR_KEY, shared_secret
 
 DEFAULT_RUN_TIMEOUT_S = 900.0
 DEFAULT_STATEMENT_TIMEOUT_MS = 10_000
+DEFAULT_BAD_OUTCOMES = ("bad_match", "bad")
 MAX_EXPORTS = 2
 """At once; the other connections are for questions, and old snapshots keep rows from being vacuumed."""
 _FIRST_PAGE = PageRequest()
@@ -80,8 +88,10 @@ class Reader:
         statement_timeout_ms: int,
         run_timeout_s: float,
         now: Callable[[], datetime],
+        bad_outcomes: Collection[str] = DEFAULT_BAD_OUTCOMES,
     ) -> None:
         self._engine = engine
+        self._bad_outcomes = frozenset(bad_outcomes)
         self._known_habits = habits.Known()
         self._known_cursors: Cursors | None = None
         self._statement_timeout_ms = statement_timeout_ms
@@ -97,18 +107,21 @@ class Reader:
         statement_timeout_ms: int = DEFAULT_STATEMENT_TIMEOUT_MS,
         run_timeout_s: float = DEFAULT_RUN_TIMEOUT_S,
         now: Callable[[], datetime] = _utc_now,
+        bad_outcomes: Collection[str] = DEFAULT_BAD_OUTCOMES,
     ) -> Reader:
         """
         Return a reader of the database at ``url`` (``postgresql://…``); connects on the first question.
 
         run_timeout_s: silence after which a run that names no timeout itself counts as incomplete.
-        now: the clock that run status is derived by.
+        now: the clock that run status is derived by. bad_outcomes: names of late outcomes that keep a run
+        out of what other runs are compared with.
         """
         return cls(
             read_engine(url, statement_timeout_ms=statement_timeout_ms),
             statement_timeout_ms=statement_timeout_ms,
             run_timeout_s=run_timeout_s,
             now=now,
+            bad_outcomes=bad_outcomes,
         )
 
     def close(self) -> None:
@@ -143,6 +156,11 @@ class Reader:
             run = self._run(connection, run_id)
             return None if run is None else RunDetail(run, steps.steps_of_run(connection, run_id))
 
+    def run_columns(self, run_id: str, wanted: Collection[StepKey]) -> RunColumns:
+        """The decisions of these executions of a run's steps, in columns (``store.queries.run_columns``)."""
+        with self._connection() as connection:
+            return run_columns.run_columns(connection, run_id, wanted)
+
     def run_steps(self, run_id: str, page: PageRequest = _FIRST_PAGE) -> Page[StepRecord] | None:
         """The steps of one run in order, page by page."""
         with self._connection() as connection:
@@ -163,6 +181,11 @@ class Reader:
             return decisions.list_decisions(
                 connection, self._cursors(connection), run_id, step_id, filters, page
             )
+
+    def run_decisions(self, run_id: str) -> run_decisions.RunDecisions:
+        """The decisions of all steps of a run (``store.queries.run_decisions``)."""
+        with self._connection() as connection:
+            return run_decisions.run_decisions(connection, run_id)
 
     def estimates(self, run_id: str, step_id: str, filters: Filters = _EVERYTHING) -> StepEstimates | None:
         """Totals and means over the decisions of one step (``store.queries.estimates``)."""
@@ -255,12 +278,59 @@ class Reader:
     ) -> baseline.Baseline:
         """What runs of a pipeline and version usually look like (``store.queries.baseline``)."""
         with self._connection() as connection:
-            return baseline.baseline(connection, pipeline, pipeline_version, without=without)
+            return baseline.baseline(
+                connection, pipeline, pipeline_version, without=without, bad=self._bad_outcomes
+            )
+
+    def share_of_runs(self, scope: Filters, condition: Filters) -> contracts.RunShare:
+        """How many runs that ended satisfy a condition (``store.queries.contracts``)."""
+        with self._connection() as connection:
+            return contracts.share_of_runs(
+                connection, scope, condition, now=self._now(), default_timeout_s=self._run_timeout_s
+            )
 
     def habits(self, run_id: str, pipeline: str | None, pipeline_version: str | None) -> habits.Habits:
         """What the steps of a run and of its baseline were like (``store.queries.habits``)."""
         with self._connection() as connection:
-            return habits.habits(connection, self._known_habits, run_id, pipeline, pipeline_version)
+            return habits.habits(
+                connection, self._known_habits, run_id, pipeline, pipeline_version, bad=self._bad_outcomes
+            )
+
+    def cursor(self, question: str, position: Sequence[int | str]) -> str:
+        """A signed cursor for a list that is not read page by page (``store.queries.cursor``)."""
+        with self._connection() as connection:
+            return self._cursors(connection).encode(question, position)
+
+    def position(self, question: str, cursor: str) -> Sequence[int | str]:
+        """What ``cursor`` was made of; raises ``InvalidParameter`` unless it was for this question."""
+        with self._connection() as connection:
+            return self._cursors(connection).decode(question, cursor)
+
+    def reason_history(self, question: drift.DriftQuestion) -> drift.History:
+        """How often steps gave each reason, by time (``store.queries.drift``)."""
+        with self._connection() as connection:
+            return drift.history(connection, question, now=self._now())
+
+    def find_groups(self, shared: Filters, bad: Question, good: Question | None) -> groups.Groups:
+        """The runs of two groups (``store.queries.groups``)."""
+        with self._connection() as connection:
+            return groups.find_groups(
+                connection, shared, bad, good, now=self._now(), default_timeout_s=self._run_timeout_s
+            )
+
+    def group_facts(
+        self, bad: Sequence[groups.Member], good: Sequence[groups.Member], most_steps: int
+    ) -> groups.Facts:
+        """What the runs of two groups and their steps say (``store.queries.groups``)."""
+        with self._connection() as connection:
+            return groups.facts(
+                connection,
+                bad,
+                good,
+                most_steps,
+                now=self._now(),
+                default_timeout_s=self._run_timeout_s,
+            )
 
     def _run(self, connection: Connection, run_id: str) -> RunRecord | None:
         return runs.one_run(connection, run_id, now=self._now(), default_timeout_s=self._run_timeout_s)
@@ -288,6 +358,8 @@ class Reader:
         try:
             with self._engine.connect() as connection:
                 yield connection
+                # Nothing was changed; but psycopg drops all prepared statements with a rollback.
+                connection.commit()
         except PoolTimeout as exc:
             raise Unavailable("all connections to the database are in use") from exc
         except (OperationalError, InterfaceError, psycopg.OperationalError) as exc:

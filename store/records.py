@@ -182,6 +182,21 @@ class LossRow(NamedTuple):
     received_at: int
 
 
+class OutcomeRow(NamedTuple):
+    """A row of ``outcomes``."""
+
+    run_key: bytes
+    name: str
+    item_id: str
+    run_day: date
+    value: Any
+    source: str | None
+    observed_at: int | None
+    content_hash: int
+    deliveries: int
+    received_at: int
+
+
 class TraceRow(NamedTuple):
     """A row of ``traces``."""
 

@@ -248,7 +248,25 @@ class SchemaVersion(NamedTuple):
     document: Mapping[str, Any]
 
 
-Row = RunCopy | RunWait | RunHeartbeat | StepCopy | DecisionChunk | Artifact | Loss | SchemaVersion
+class Outcome(NamedTuple):
+    """
+    What became known of a run afterwards, or of an item in it: a late label (decision 0039).
+
+    Key: (run_id, name, item_id). Of several copies the one that was observed last holds.
+    """
+
+    run_id: str
+    name: str
+    item_id: str | None
+    """None: it is about the run."""
+    value: bool | int | float | str | None
+    """None: what was said before is withdrawn."""
+    observed_ns: int | None
+    """None: no usable time was sent; any copy with a time goes before it."""
+    source: str | None = None
+
+
+Row = RunCopy | RunWait | RunHeartbeat | StepCopy | DecisionChunk | Artifact | Loss | SchemaVersion | Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +282,7 @@ class Batch:
     artifacts: Sequence[Artifact] = ()
     losses: Sequence[Loss] = ()
     schemas: Sequence[SchemaVersion] = ()
+    outcomes: Sequence[Outcome] = ()
     size_bytes: int = 0
     """Bytes of the request after decompression; what the intake's bound counts."""
 
@@ -275,6 +294,8 @@ class Refused:
     row: Row
     """The very object that the batch held."""
     reason: str
+    cause: str = "refused"
+    """As the loss ledger has it: refused, or expired."""
 
 
 @dataclass(frozen=True, slots=True)

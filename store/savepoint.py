@@ -7,19 +7,22 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 
 @contextmanager
-def savepoint(cursor: psycopg.Cursor[Any]) -> Iterator[None]:
+def savepoint(cursor: psycopg.Cursor[Any], first: sql.Composable = sql.SQL("")) -> Iterator[None]:
     """
     Undo what is done inside when it raises, and pass the error on; the transaction can go on.
+
+    first: a statement without parameters that is done inside before all else, in the same round trip.
 
     Must not be nested. Left open when all is well, for the transaction's end to release: a round
     trip less than ``Connection.transaction`` for each table, and each costs a writer some
     2 ms while other threads decode (decision 0019). The next one of the same name hides it.
     """
-    cursor.execute("SAVEPOINT attempt")
     try:
+        cursor.execute(sql.SQL("SAVEPOINT attempt; {}").format(first))
         yield
     except BaseException:
         # Of a lost connection nothing is left to undo, and what lost it is what to tell.

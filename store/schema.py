@@ -42,6 +42,17 @@ from store.schema_columns import (
     words_column,
 )
 from store.schema_columns import metadata as metadata
+from store.schema_outcomes import outcomes as outcomes
+from store.schema_rollups import rollup_marks as rollup_marks
+from store.schema_rollups import step_hours as step_hours
+from store.schema_rules import alert_outbox as alert_outbox
+from store.schema_rules import alert_rules as alert_rules
+from store.schema_rules import alert_states as alert_states
+from store.schema_rules import contract_results as contract_results
+from store.schema_rules import contracts as contracts
+from store.schema_upkeep import partition_bounds as partition_bounds
+from store.schema_upkeep import retention_floors as retention_floors
+from store.schema_upkeep import upkeep_turns as upkeep_turns
 
 runs = Table(
     "runs",
@@ -101,6 +112,11 @@ runs = Table(
 Index("ix_runs_started", runs.c.started_at, runs.c.run_key)
 # /runs?pipeline=… newest first, and the baseline runs of a pipeline.
 Index("ix_runs_pipeline_started", runs.c.pipeline, runs.c.started_at, runs.c.run_key)
+# Retention, which takes the oldest.
+Index("ix_runs_day", runs.c.run_day)
+
+HIGH_DROP = 0.5
+"""From here on steps are indexed by their drop ratio; what drops less is no news and found by its time."""
 
 steps = Table(
     "steps",
@@ -174,8 +190,14 @@ steps = Table(
 
 # /steps?step_type=… newest first, thresholds that many rows pass.
 Index("ix_steps_type_started", steps.c.step_type, steps.c.started_at)
-# /steps?step_type=…&drop_ratio_gt=… and /runs?step.…: thresholds that few rows pass, counts.
-Index("ix_steps_type_drop_started", steps.c.step_type, steps.c.drop_ratio, steps.c.started_at)
+# /steps?drop_ratio_gt=… and /runs?step.drop_ratio_gt=…: thresholds that few rows pass (decision 0036).
+Index(
+    "ix_steps_type_drop_started",
+    steps.c.step_type,
+    steps.c.drop_ratio,
+    steps.c.started_at,
+    postgresql_where=steps.c.drop_ratio >= HIGH_DROP,
+)
 # /steps newest first over all types, /metrics/steps over a time window.
 Index("ix_steps_started", steps.c.started_at)
 
@@ -199,6 +221,8 @@ traces = Table(
 
 # Work of store/adoption.py; empty nearly always.
 Index("ix_traces_pending", traces.c.run_key, postgresql_where=traces.c.pending)
+# Retention, which takes the oldest.
+Index("ix_traces_received", traces.c.received_at)
 
 decisions = Table(
     "decisions",
@@ -347,10 +371,21 @@ VOLATILE_COLUMNS = {
     "artifacts": _RECEIPT,
     "artifact_blobs": frozenset({"received_at", "run_day"}),
     "losses": _RECEIPT,
+    "outcomes": _RECEIPT,
     "sender_losses": frozenset({"deliveries", "received_at"}),
     "schemas": frozenset({"deliveries", "received_at"}),
+    "contracts": frozenset({"created_at", "updated_at", "next_at"}),
+    "contract_results": frozenset({"checked_at", "result"}),
+    "alert_rules": frozenset({"secret", "created_at", "updated_at", "next_at", "evaluated_at"}),
+    "alert_states": frozenset({"since", "firing_since", "evaluated_at"}),
+    "alert_outbox": frozenset({"secret", "created_at", "next_try_at", "attempts", "delivered_at"}),
     "server_secrets": frozenset({"value", "created_at"}),
     "api_keys": frozenset({"secret_hash", "created_at", "last_used_at"}),
+    "upkeep_turns": frozenset({"started_at", "succeeded_at", "duration_s"}),
+    "partition_bounds": frozenset({"week"}),
+    "retention_floors": frozenset(),
+    "step_hours": frozenset({"place", "week"}),
+    "rollup_marks": frozenset({"mark", "week"}),
 }
 """
 Per table, the columns left out where two sets of tables are compared.

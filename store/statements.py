@@ -62,6 +62,7 @@ class Statements:
         """
         keys = [column.name for column in table.primary_key]
         self._key_types = [array_type(column.type) for column in table.primary_key]
+        self.table: str = table.name
         self.hash_of: Callable[[Item[Any]], int | None] = hash_of or _no_hash
         comma = sql.SQL(", ")
         parts = {

@@ -17,15 +17,19 @@ import psycopg
 from store import wire
 from store.artifact_limit import DEFAULT_MAX_ARTIFACTS, trim
 from store.assemble import RunWork, Work, assemble
+from store.bounds import Bounds, Reach, widen
 from store.database import lasting_conninfo
 from store.errors import Unavailable
-from store.faults import RACE_LOST
+from store.faults import NO_PARTITION, RACE_LOST
+from store.floors import EXPIRED, Floors
 from store.kinds import Artifacts, Blobs, Decisions, Runs, day_of
 from store.landing import Kind, land
 from store.lone import Step, item_of, land_steps
 from store.losses import Losses, LossState, SenderLosses, loss_of, loss_state, merge_losses
 from store.merge import RunState, adds_nothing, bare_run
+from store.outcomes import Outcomes
 from store.partitions import Partitions
+from store.rollup_marks import leave
 from store.rows import Batch, Refused, RunCopy, RunWait, WriteResult
 from store.schemas import Schemas
 from store.statements import Item
@@ -61,6 +65,21 @@ class _KnownRun(NamedTuple):
     state: RunState
     """Without its copies, which may be large."""
     news_interval_us: int
+
+
+class _Memory(NamedTuple):
+    """What a writer remembers; a transaction reads it."""
+
+    known: OrderedDict[str, _KnownRun]
+    bounds: dict[date, Bounds]
+    floors: Floors
+
+
+class _FloorsMoved(Exception):
+    """Retention has dropped what this transaction wanted to write to: it begins again, knowing that."""
+
+
+_BEGIN_AGAIN: tuple[type[Exception], ...] = (*RACE_LOST, _FloorsMoved)
 
 
 class RecentBatches:
@@ -112,6 +131,7 @@ class PostgresWriter:
         self._connection: psycopg.Connection | None = None
         self._partitions = Partitions()
         self._known: OrderedDict[str, _KnownRun] = OrderedDict()
+        self._bounds: dict[date, Bounds] = {}
 
     def write(self, batches: Sequence[Batch]) -> Sequence[WriteResult]:
         work = assemble(batches)
@@ -119,7 +139,7 @@ class PostgresWriter:
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 return self._write(work, batches)
-            except RACE_LOST as error:
+            except _BEGIN_AGAIN as error:
                 if attempt == _MAX_ATTEMPTS:
                     raise Unavailable("other writers got in the way each time") from error
             except psycopg.Error as error:
@@ -137,10 +157,16 @@ class PostgresWriter:
     def _write(self, work: Work, batches: Sequence[Batch]) -> Sequence[WriteResult]:
         connection = self._connect()
         self._partitions.ensure(connection, work.days)
-        transaction = _Transaction(work, self._known, self._max_artifacts, self._recent.among(work.marks))
+        memory = _Memory(self._known, self._bounds, self._partitions.floors)
+        transaction = _Transaction(work, memory, self._max_artifacts, self._recent.among(work.marks))
         with connection.transaction(), connection.cursor() as cursor:
             transaction.run(cursor)
+            if transaction.found_no_partition and self._partitions.look_again(cursor):
+                raise _FloorsMoved
+        for run_id in transaction.expired:
+            self._known.pop(run_id, None)
         self._remember(transaction.learned)
+        self._bounds |= transaction.reached
         self._recent.add(work.marks)
         return transaction.results(batches)
 
@@ -165,6 +191,7 @@ class PostgresWriter:
         # Another server may be behind the URL next time.
         self._partitions = Partitions()
         self._known.clear()
+        self._bounds.clear()
         if connection is not None:
             with suppress(psycopg.Error):
                 connection.close()
@@ -183,12 +210,13 @@ class _Transaction:
     def __init__(
         self,
         work: Work,
-        known: OrderedDict[str, _KnownRun],
+        memory: _Memory,
         max_artifacts: int,
         repeated: frozenset[int] = frozenset(),
     ) -> None:
         self._work = work
-        self._known = known
+        self._known, self._bounds, self._floors = memory
+        self._reach = Reach()
         self._max_artifacts = max_artifacts
         self._with_artifacts = {key[0] for key in work.artifacts}
         self._past_limit: list[Item[LossState]] = []
@@ -199,7 +227,11 @@ class _Transaction:
         self._refused = list(work.refused)
         self._created: list[str] = []
         self.learned: dict[str, _KnownRun] = {}
+        self.reached: dict[date, Bounds] = {}
         """To be remembered once this is committed."""
+        self.expired: set[str] = set()
+        """To be forgotten then."""
+        self.found_no_partition = False
 
     def run(self, cursor: psycopg.Cursor[Any]) -> None:
         """Bring everything into the tables, always in this order of tables (no deadlocks)."""
@@ -211,7 +243,9 @@ class _Transaction:
         if with_artifacts := self._with_artifacts & self._days.keys():
             now_us = max(work.state.received_us for work in self._work.runs.values())
             self._past_limit = trim(cursor, with_artifacts, self._days, self._max_artifacts, now_us)
+        self._land(cursor, Outcomes(), self._work.outcomes.values())
         self._land_losses(cursor)
+        self.reached = widen(cursor, self._reach, self._bounds)
 
     def results(self, batches: Sequence[Batch]) -> list[WriteResult]:
         """One per batch."""
@@ -231,16 +265,19 @@ class _Transaction:
 
     def _land_runs(self, cursor: psycopg.Cursor[Any]) -> dict[str, Iterable[bytes]]:
         """Return the traces that stored runs were first seen in, by run id."""
-        kind = Runs()
+        kind = Runs(self._reach)
         items = []
         for run_id, work in self._work.runs.items():
             known = self._known.get(run_id)
+            if known is not None and known.run_day < self._floors.runs:
+                known = None
             # Whoever adds artifacts locks the run: they are counted (``store/artifact_limit.py``).
             if known is None or work.key in self._with_artifacts or _is_news(known, work):
                 items.append(Item((work.key,), work.state, work.sources))
             else:
                 self._days[work.key] = known.run_day
         landed = land(cursor, kind, items)
+        leave(cursor, (), kind.renamed)
         self._refuse(landed.refused)
         for item in landed.created:
             self._created.append(item.state.run_id)
@@ -252,6 +289,7 @@ class _Transaction:
             self.learned.pop(item.state.run_id, None)
             if item.key[0] not in self._days and item.key[0] not in self._no_run:
                 self._land_bare(cursor, item, why)
+        self._refuse((item, EXPIRED) for item in items if item.state.run_id in self.expired)
         joined = {item.state.run_id: item.state.trace_ids for item in landed.created} | kind.joined
         return {run_id: trace_ids for run_id, trace_ids in joined.items() if run_id in self.learned}
 
@@ -260,6 +298,8 @@ class _Transaction:
         runs = self._work.runs
         signs = []
         for run_id, work in runs.items():
+            if work.key in self._no_run:
+                continue
             if (work.inferred or work.evidence) and (trace_id := own_trace(run_id)) is not None:
                 known = self.learned.get(run_id) or self._known.get(run_id)
                 seen_in = known.state.trace_ids if known else ()
@@ -274,7 +314,7 @@ class _Transaction:
     def _land_bare(self, cursor: psycopg.Cursor[Any], item: Item[RunState], why: str) -> None:
         """Give the children of a run whose only copy was refused a run to belong to."""
         state = item.state
-        kind = Runs()
+        kind = Runs(self._reach)
         landed = land(
             cursor, kind, [item._replace(state=bare_run(state.run_id, state.received_us), sources=[])]
         )
@@ -283,9 +323,20 @@ class _Transaction:
             return
         self._created += [created.state.run_id for created in landed.created]
         day = kind.met[state.run_id][0] if kind.met else day_of(state.received_us)
-        self._days[item.key[0]] = day
+        if not self._has_expired(item.key[0], day, state.run_id):
+            self._days[item.key[0]] = day
+
+    def _has_expired(self, key: bytes, run_day: date, run_id: str) -> bool:
+        """Whether retention is about to delete the run, whose partitions are gone; its children follow it."""
+        if run_day >= self._floors.runs:
+            return False
+        self._no_run[key] = EXPIRED
+        self.expired.add(run_id)
+        return True
 
     def _learn(self, key: bytes, run_day: date, state: RunState) -> None:
+        if self._has_expired(key, run_day, state.run_id):
+            return
         self._days[key] = run_day
         known = state._replace(terminal=None, start=None)
         self.learned[state.run_id] = _KnownRun(run_day, known, _news_interval_us(state))
@@ -301,15 +352,17 @@ class _Transaction:
                     item = entry if isinstance(entry, Item) else item_of(key, entry)
                     self._refuse([(item, self._no_run[key[0]])])
             steps = ready
-        self._refuse(land_steps(cursor, steps, self._days, self._repeated).refused)
+        landed = land_steps(cursor, steps, self._days, self._repeated, self._reach)
+        self._refuse(landed.refused)
 
     def _land(self, cursor: psycopg.Cursor[Any], kind: Kind[State], items: Iterable[Item[State]]) -> None:
         new: list[Item[State]] = []
         again: list[Item[State]] = []
+        floor = self._floors.of(kind.statements.table)
         for item in items:
             run_day = self._days.get(item.key[0])
-            if run_day is None:
-                self._refuse([(item, self._no_run[item.key[0]])])
+            if run_day is None or run_day < floor:
+                self._refuse([(item, EXPIRED if run_day else self._no_run[item.key[0]])])
                 continue
             repeated = item.sources and item.sources[0].batch in self._repeated
             (again if repeated else new).append(item._replace(key=(*item.key, run_day)))
@@ -323,7 +376,7 @@ class _Transaction:
             known = items.get(item.key)
             items[item.key] = known._replace(state=merge_losses(known.state, item.state)) if known else item
         for _, refusal in self._refused:
-            loss = loss_of(refusal.row, "refused")
+            loss = loss_of(refusal.row, refusal.cause)
             run = self._work.runs.get(loss.run_id) if loss is not None and loss.run_id is not None else None
             if loss is not None and run is not None and run.key in self._days:
                 key = (run.key, loss.cause, loss.what, loss.subject)
@@ -338,7 +391,9 @@ class _Transaction:
 
     def _refuse(self, refused: Iterable[tuple[Item[Any], str]]) -> None:
         for item, why in refused:
-            self._refused += [(source.batch, Refused(source.copy, why)) for source in item.sources]
+            cause = "expired" if why is EXPIRED else "refused"
+            self.found_no_partition |= why.startswith(NO_PARTITION)
+            self._refused += [(source.batch, Refused(source.copy, why, cause)) for source in item.sources]
 
 
 def _is_news(known: _KnownRun, work: RunWork) -> bool:
@@ -357,7 +412,9 @@ def _news_interval_us(state: RunState) -> int:
 
 def _size(batch: Batch) -> int:
     of_runs = (batch.runs, batch.waits, batch.heartbeats, batch.losses)
-    return sum(map(len, (*of_runs, batch.steps, batch.decisions, batch.artifacts, batch.schemas)))
+    return sum(
+        map(len, (*of_runs, batch.steps, batch.decisions, batch.artifacts, batch.outcomes, batch.schemas))
+    )
 
 
 def _what_failed(error: psycopg.Error) -> str:

@@ -4,6 +4,7 @@ from xray_otel._crossing import carry, current_run, inject, join_run
 from xray_otel._encode import MISSING
 from xray_otel._exporter import XRaySpanExporter, XRaySpanProcessor
 from xray_otel._operations import Accept, Reject
+from xray_otel._outcomes import outcome
 from xray_otel._resume import EngineRun, resume_run
 from xray_otel._resume_ids import DerivedIds, derive_ids
 from xray_otel._resume_steps import EngineStep
@@ -41,6 +42,7 @@ __all__ = [
     "flush",
     "inject",
     "join_run",
+    "outcome",
     "resume_run",
     "run",
     "shutdown",

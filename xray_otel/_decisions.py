@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xray_otel._columns import Columns, counts_of, filled
@@ -32,24 +32,28 @@ class Chunk(NamedTuple):
     checksum: str
 
 
-def encode(columns: Columns) -> list[Chunk]:
-    """The columns as chunks of at most 256 KiB, in order; never raises on what was recorded."""
+def encode(columns: Columns, rules: Mapping[str, Any] | None = None) -> list[Chunk]:
+    """
+    The columns as chunks of at most 256 KiB, in order; never raises on what was recorded.
+
+    rules: what the step declares of its rules, clean; each chunk says it.
+    """
     count = len(columns)
     if not count:
         return []
     try:
-        data = dumps(_payload(columns))
+        data = dumps(_payload(columns, rules))
         if _may_hold_long_item(data):
             columns.items = [cut(item, NAME_BYTES) for item in columns.items]
-            data = dumps(_payload(columns))
+            data = dumps(_payload(columns, rules))
         dirty = b"\\" in data and b"\\u0000" in data  # the first look is 40 times as fast
     except Exception:  # noqa: BLE001 - surrogates, huge integers, NaN: whatever the encoder refuses
         dirty = True
     if dirty:
         _sanitize(columns)
-        data = dumps(_payload(columns))
+        data = dumps(_payload(columns, rules))
     if mask_payload(columns, data):
-        data = dumps(_payload(columns))
+        data = dumps(_payload(columns, rules))
     if len(data) <= CHUNK_BYTES or count == 1:
         return [Chunk(data.decode("utf-8"), count, f"{zlib.crc32(data):08x}")]
     parts = min(count, len(data) // CHUNK_BYTES + 1)
@@ -57,7 +61,7 @@ def encode(columns: Columns) -> list[Chunk]:
     return [
         chunk
         for start in range(0, count, rows)
-        for chunk in encode(columns.slice(start, min(count, start + rows)))
+        for chunk in encode(columns.slice(start, min(count, start + rows)), rules)
     ]
 
 
@@ -74,7 +78,7 @@ def _may_hold_long_item(data: bytes) -> bool:
     return any(data.find(b'","', at, at + half) < 0 for at in range(start, stop - half, half))
 
 
-def _payload(columns: Columns) -> dict[str, Any]:
+def _payload(columns: Columns, rules: Mapping[str, Any] | None) -> dict[str, Any]:
     payload: dict[str, Any] = {
         "v": 1,
         "n": len(columns),
@@ -95,6 +99,8 @@ def _payload(columns: Columns) -> dict[str, Any]:
         payload["checks"] = columns.checks
     if columns.probabilities is not None:
         payload |= _scalars("p", columns.probabilities, plain=True)
+    if rules:
+        payload["rules"] = rules
     return payload
 
 

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from xray_otel import semconv
 from xray_otel._encode import NAME_BYTES, WHY_BYTES, json_text, named_text, number, shown, text_of
@@ -16,6 +16,8 @@ from xray_otel._schemas import MAX_PROBLEMS, Compiled, Problem, Rules, report
 from xray_otel._statistics import summarize_fields
 from xray_otel.errors import UsageError
 from xray_otel.settings import SchemaMode
+
+Evaluation = Literal["single", "all", "first_failure"]
 
 _MAX_METRICS = 64
 """Beside some 45 names of X-Ray's own these stay below the span's limit of 128 attributes."""
@@ -38,7 +40,7 @@ class Describing(Operations):
     cannot be recorded.
     """
 
-    __slots__ = ("_attributes", "_declared", "_is_source", "_metrics", "_problems", "_rules")
+    __slots__ = ("_attributes", "_declared", "_declares", "_is_source", "_metrics", "_problems", "_rules")
 
     _attributes: dict[str, Any]
     """Attributes of the span, as they will be on the wire."""
@@ -47,6 +49,8 @@ class Describing(Operations):
     """Whether the step makes candidates, so that it has no ``in``."""
     _metrics: int
     _declared: list[str]
+    _declares: dict[str, Any]
+    """What ``declare`` said."""
     _problems: list[Problem]
     """Where the step breaks its schema."""
     _rules: Rules | None
@@ -149,6 +153,52 @@ class Describing(Operations):
         if self._hears():
             said = [text_of(code, NAME_BYTES) for code in codes[:_MAX_NAMES]]
             self._declared = list(islice(dict.fromkeys((*self._declared, *said)), _MAX_NAMES))
+
+    @guarded
+    def declare(
+        self,
+        *,
+        evaluation: Evaluation | None = None,
+        comparators: Mapping[str, str] | None = None,
+        item_independent: bool | None = None,
+    ) -> None:
+        """
+        What no decision can say of the step's rules, so that other thresholds can be replayed for certain.
+
+        evaluation: ``single``, one rule judges each candidate, and each value is what it compared; ``all``,
+        every check is made of each candidate and listed in its ``checks``; ``first_failure``, it ends at the
+        first check that fails. comparators: reason or name of a check to ``<``, ``<=``, ``>`` or ``>=``,
+        which holds between value and threshold of a candidate that passes. item_independent: whether a
+        candidate would get the same verdict or score beside any other candidates.
+        """
+        if not self._hears():
+            return
+        if evaluation is not None:
+            if evaluation not in semconv.EVALUATIONS:
+                words = ", ".join(sorted(semconv.EVALUATIONS))
+                raise UsageError(f"evaluation must be one of {words}, got {shown(evaluation)}")
+            self._declares["evaluation"] = evaluation
+        if item_independent is not None:
+            if type(item_independent) is not bool:
+                raise UsageError(f"item_independent must be True or False, got {shown(item_independent)}")
+            self._declares["item_independent"] = item_independent
+        signs = self._declares.get("comparators", {})
+        for name, sign in islice((comparators or {}).items(), _MAX_NAMES):
+            if sign not in semconv.COMPARATORS:
+                raise UsageError(f"a comparator must be one of < <= > >=, got {shown(sign)}")
+            signs = signs | {text_of(name, NAME_BYTES): sign}
+            self._declares["comparators"] = signs
+
+    def _said_of_rules(self) -> dict[str, Any] | None:
+        """What goes with the decisions: as declared, else as the operations that recorded them know."""
+        known: dict[str, Any] = {}
+        if len(self._singles) == 1 and sum(self._singles.values()) == self._judged():
+            known["evaluation"] = "single"
+        return known | self._declares or None
+
+    def _judged(self) -> int:
+        """Candidates that the step judged until now."""
+        return 0
 
     @guarded
     def model(self, name: str, temperature: float | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
+from typing import Any
 
 from xray_otel import semconv
 from xray_otel._capture import sample
@@ -44,6 +45,7 @@ class Evidence:
         "level",
         "lost",
         "recorder",
+        "rules",
         "tally",
     )
 
@@ -64,6 +66,8 @@ class Evidence:
         self._chunks = 0
         self.lost = 0
         """Decisions that should have been sent when ``spill`` or ``finish`` raised."""
+        self.rules: dict[str, Any] | None = None
+        """What the step declares of its rules; sent with its last chunks."""
 
     def spill(self, send: Send) -> None:
         """Encodes and sends what has gathered, while the step goes on."""
@@ -105,7 +109,7 @@ class Evidence:
         return columns
 
     def _send(self, columns: Columns, send: Send, last: bool) -> None:
-        chunks = encode(columns)
+        chunks = encode(columns, self.rules if last else None)
         total = self._chunks + len(chunks) if last else None
         for chunk in chunks:
             send(chunk, self._chunks, total)

@@ -54,9 +54,11 @@ class Operations(Recording):
     functions raise goes through unchanged.
     """
 
-    __slots__ = ("_asked_for",)
+    __slots__ = ("_asked_for", "_singles")
 
     _asked_for: int | None
+    _singles: dict[str, int]
+    """Candidates that one rule alone judged, with their value and threshold, by the rule's reason."""
 
     def filter(
         self,
@@ -79,6 +81,7 @@ class Operations(Recording):
         if not self._touch():
             return [item for item in items if predicate(item)]
         passed: list[Item] = []
+        judged = 0
         for item in items:
             outcome = predicate(item)
             verdict = ELIMINATED
@@ -97,6 +100,9 @@ class Operations(Recording):
                 code = None if verdict is KEPT else reason
                 observed = None if value is None else self._read(value, item)
                 self._judge(verdict, item, code, None, None, observed, threshold, key, None)
+                judged += 1
+        if judged and value is not None and threshold is not None and type(reason) is str:
+            self._singles[reason] = self._singles.get(reason, 0) + judged
         return passed
 
     def rank(

@@ -76,6 +76,8 @@ class Step(Describing):
         self._guard = IDLE
         self._metrics = 0
         self._declared = []
+        self._declares = {}
+        self._singles = {}
         self._problems = []
         self._rules = None
         self._asked_for = None
@@ -187,6 +189,7 @@ class Step(Describing):
     def _finish(self, current: Client, error: BaseException | None) -> None:
         if self._evidence is not None:
             try:
+                self._evidence.rules = self._said_of_rules()
                 self._evidence.finish(self._send_chunk)
             except Exception as failure:  # noqa: BLE001 - lost evidence must not take the metrics with it
                 self._lose_evidence(current, failure)
@@ -282,6 +285,10 @@ class Step(Describing):
             lost, evidence.lost = evidence.lost, 0
             current.pipeline.lose(Priority.DECISIONS, Cause.ENCODING, run_id, lost)
         self._guard.note("step", f"decisions are lost: {described(failure)}")
+
+    def _judged(self) -> int:
+        evidence = self._evidence
+        return 0 if evidence is None else evidence.tally.judged + len(evidence.recorder)
 
     def _unheard(self) -> None:
         current = self._client or client()

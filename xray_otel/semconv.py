@@ -450,13 +450,17 @@ RUN_STATUSES: Final = frozenset({"completed", "crashed", "cancelled"})
 CAPTURE_LEVELS: Final = frozenset({"metrics_only", "sampled", "full"})
 """Words of ``xray.capture.level``."""
 LOSS_CAUSES: Final = frozenset(
-    {"client_queue", "client_policy", "shed", "over_limit", "refused", "truncated", "chunk_missing"}
+    {"client_queue", "client_policy", "shed", "over_limit", "refused", "truncated", "expired", "chunk_missing"}
 )
 """Words of ``xray.losses.causes``."""
 SENDER_LOSS_CAUSES: Final = frozenset({"client_queue", "client_policy"})
 """Those that a sender may use."""
 LOST_THINGS: Final = frozenset({"runs", "steps", "decisions", "artifacts", "texts"})
 """Words of ``xray.losses.what``."""
+EVALUATIONS: Final = frozenset({"single", "all", "first_failure"})
+"""Words of ``rules.evaluation`` of a chunk."""
+COMPARATORS: Final = frozenset({"<", "<=", ">", ">="})
+"""Signs of ``rules.comparators`` of a chunk."""
 STEP_TYPE_ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ranking": "rank",

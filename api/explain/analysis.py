@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from api.explain import funnel as funnels
-from api.explain.audit import audit
+from api.explain.audit import audit, usually_counting
 from api.explain.culprits import rank
-from api.explain.findings import find
-from api.explain.records import Explanation, Material
+from api.explain.findings import SHOWN_ITEMS, find
+from api.explain.records import AuditLine, Explanation, Items, Material
 from api.explain.stories import runner_up, winner
 from api.explain.summary import summary
 from api.explain.suspect import suspect
@@ -16,7 +18,7 @@ def explain(material: Material) -> Explanation:
     """The explanation of one run; the same for the same material."""
     steps = material.detail.steps
     lines = funnels.funnel(steps, material.baseline)
-    audited = audit(steps)
+    audited = audit(material.detail.run, steps, material.columns, usually_counting(material.baseline))
     selected = winner(material)
     rival = runner_up(material, selected)
     findings = find(material, audited, selected)
@@ -27,7 +29,7 @@ def explain(material: Material) -> Explanation:
         run=material.detail.run,
         baseline_runs=material.baseline.runs,
         funnel=lines,
-        audit=audited,
+        audit=[cut(line) for line in audited],
         findings=findings,
         suspect=fault,
         conclusion=ranked.conclusion,
@@ -40,3 +42,12 @@ def explain(material: Material) -> Explanation:
         summary=summary(material, lines, findings, fault, selected, rival, (drop, deviation), ranked),
         completeness=material.detail.run.completeness,
     )
+
+
+def cut(line: AuditLine) -> AuditLine:
+    """The line with as many items as an answer shows."""
+    return replace(line, vanished=_first(line.vanished), ghosts=_first(line.ghosts))
+
+
+def _first(items: Items) -> Items:
+    return Items(items.total, items.items[:SHOWN_ITEMS])

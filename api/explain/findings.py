@@ -8,12 +8,12 @@ findings, or nobody reads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from api.explain.audit import JUDGES
+from api.explain.flow import JUDGES
 from api.explain.funnel import CUTS_BY_SIZE, last_attempts
-from api.explain.records import AuditLine, Finding, Material, Winner
+from api.explain.records import AuditLine, Finding, Items, Material, Winner
 from api.explain.stories import PASSING
 from api.explain.words import counted, error_in_words, executions, percent, reasons_in_words
 from store.queries.baseline import Baseline, Spread, StepBaseline
@@ -35,7 +35,8 @@ A reason given to up to this many times its usual share of candidates is usual. 
 differ from query to query, and what is called usual is still told; it only puts no step at fault.
 """
 SHOWN_ITEMS = 100
-"""Lost items that are named; their number is told in full."""
+"""Items of a gap that are named; their number is told in full."""
+NAMED_IN_TEXT = 3
 RARE_COUNT = 3
 """Upper 95 % bound of the expected number of an event that was not seen (the "rule of three")."""
 
@@ -45,7 +46,7 @@ def find(material: Material, audit: Sequence[AuditLine], winner: Winner | None) 
     steps = last_attempts(material.detail.steps)
     found = [
         *_errors(steps),
-        *_count_gaps(audit, material.lost),
+        *_count_gaps(audit),
         *_kept_without_value(steps, winner, material.baseline),
         *_all_eliminated(steps),
     ]
@@ -71,45 +72,85 @@ def _errors(steps: Sequence[StepRecord]) -> Iterator[Finding]:
             yield Finding("step_error", step.step_id, step.name, text, evidence)
 
 
-def _count_gaps(audit: Sequence[AuditLine], lost: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+def _count_gaps(audit: Sequence[AuditLine]) -> Iterator[Finding]:
     for line in audit:
         if line.unaccounted:
             if line.unaccounted > 0:
                 text = (
                     f"{line.step} took in {line.candidates_in:,} candidates and gave a verdict on "
                     f"{line.accounted:,}: {counted(line.unaccounted, 'candidate')} unaccounted for"
+                    f"{_few(line.vanished)}"
                 )
             else:
                 text = (
                     f"{line.step} gave {line.accounted:,} verdicts on {line.candidates_in:,} candidates: "
-                    f"{-line.unaccounted:,} too many"
+                    f"{counted(-line.unaccounted, 'candidate')} too many"
                 )
             evidence = {
                 "in": line.candidates_in,
                 "accounted": line.accounted,
                 "unaccounted": line.unaccounted,
-                **_named(lost.get(line.step_id)),
             }
-            yield Finding("count_gap", line.step_id, line.step, text, evidence)
-        if line.handover_difference:
-            verb = "were lost" if line.handover_difference > 0 else "appeared"
-            text = (
-                f"{line.step} took in {line.candidates_in:,} candidates, the step before gave out "
-                f"{line.handed_over:,}: {abs(line.handover_difference):,} {verb} on the way"
-            )
+            yield Finding("count_gap", line.step_id, line.step, text, evidence | _named(line))
+        if line.handover_difference or (not line.unaccounted and (line.vanished.total or line.ghosts.total)):
             between = {
                 "in": line.candidates_in,
                 "handed_over": line.handed_over,
                 "difference": line.handover_difference,
                 "previous_step_ids": list(line.previous_step_ids),
-                **_named(lost.get(line.step_id)),
             }
-            yield Finding("handover_gap", line.step_id, line.step, text, between)
+            yield Finding("handover_gap", line.step_id, line.step, _handover(line), between | _named(line))
 
 
-def _named(items: Sequence[str] | None) -> dict[str, Any]:
-    """The lost items, as far as they are shown; nothing when the evidence does not tell."""
-    return {} if items is None else {"items": list(items[:SHOWN_ITEMS]), "items_total": len(items)}
+def _handover(line: AuditLine) -> str:
+    """What went wrong between a step and those it took its candidates from."""
+    said = []
+    if line.vanished.total:
+        text = (
+            f"{line.step} did not record {counted(line.vanished.total, 'candidate')} that it was handed"
+            f"{_few(line.vanished)}"
+        )
+        if line.reappeared:
+            of_them = "they" if line.reappeared == line.vanished.total else f"{line.reappeared:,} of them"
+            text += f"; {of_them} went on all the same"
+        said.append(text)
+    if line.ghosts.total:
+        who = "it" if said else line.step
+        said.append(
+            f"{who} took in {counted(line.ghosts.total, 'candidate')} that no step before let pass"
+            f"{_few(line.ghosts)}"
+        )
+    if said:
+        return "; ".join(said)
+    difference = line.handover_difference or 0
+    verb = "were lost" if difference > 0 else "appeared"
+    return (
+        f"{line.step} took in {line.candidates_in or 0:,} candidates, the step before gave out "
+        f"{line.handed_over or 0:,}: {abs(difference):,} {verb} on the way"
+    )
+
+
+def _few(items: Items) -> str:
+    """Some of the items in brackets; nothing when none is known."""
+    if not items.total:
+        return ""
+    more = items.total - NAMED_IN_TEXT
+    names = ", ".join(items.items[:NAMED_IN_TEXT])
+    return f" ({names} and {more:,} more)" if more > 0 else f" ({names})"
+
+
+def _named(line: AuditLine) -> dict[str, Any]:
+    """What vanished and appeared, as far as it is shown; nothing where the evidence does not tell."""
+    found: dict[str, Any] = {}
+    if line.vanished.total:
+        found = {
+            "items": list(line.vanished.items[:SHOWN_ITEMS]),
+            "items_total": line.vanished.total,
+            "reappeared": line.reappeared,
+        }
+    if line.ghosts.total:
+        found |= {"ghosts": list(line.ghosts.items[:SHOWN_ITEMS]), "ghosts_total": line.ghosts.total}
+    return found
 
 
 def _kept_without_value(

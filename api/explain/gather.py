@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from api.explain.audit import audit
+from api.explain.audit import audit, usually_counting
 from api.explain.funnel import last_attempts
-from api.explain.records import Material
-from api.explain.stories import best_rival, deciding_step, lost_items
-from store.queries.conditions import Condition
-from store.queries.filters import Filters, PageRequest
-from store.queries.types import DecisionRecord, RunDetail, StepRecord
+from api.explain.records import AuditLine, Material
+from api.explain.stories import deciding_step, rival_in
+from store.decisions import DecisionColumns, about, rows
+from store.queries.decisions import decision_record
+from store.queries.run_columns import NO_COLUMNS, RunColumns
+from store.queries.types import DecisionRecord, Journey, JourneyStep, RunDetail, RunRecord, StepRecord
 from store.reader import Reader
-
-MAX_DECISIONS = 10_000
-"""Decisions of one step that are looked through for the runner-up or for lost items."""
 
 
 def gather(reader: Reader, run_id: str) -> Material | None:
@@ -30,51 +29,75 @@ def gather(reader: Reader, run_id: str) -> Material | None:
     run = detail.run
     usual = reader.baseline(run.pipeline, run.pipeline_version, without=run_id)
     habits = reader.habits(run_id, run.pipeline, run.pipeline_version)
-    lost = _lost(reader, detail)
+    columns = read_columns(reader, detail)
     step = deciding_step(detail.steps)
     if step is None or step.selected_id is None:
-        return Material(detail, usual, None, None, lost=lost, habits=habits)
-    rivals = _decisions(reader, step)
-    rival = best_rival(rivals, step.selected_id)
-    asked = [step.selected_id] if rival is None else [step.selected_id, rival.item_id]
-    journeys = reader.journeys(run_id, asked)
+        return Material(detail, usual, None, None, columns=columns, habits=habits)
+    parts = columns.by_step.get((step.step_id, step.attempt_key), ())
+    rival = rival_in(parts, step.selected_id)
+    asked = {step.selected_id} if rival is None else {step.selected_id, rival}
     return Material(
         detail=detail,
         baseline=usual,
-        winner=journeys.get(step.selected_id),
-        runner_up=None if rival is None else journeys.get(rival.item_id),
-        rivals=rivals,
-        lost=lost,
+        winner=_journey(detail, columns, step.selected_id),
+        runner_up=None if rival is None else _journey(detail, columns, rival),
+        rivals=[record for part in parts for record in _about(part, asked, step)],
+        columns=columns,
         habits=habits,
     )
 
 
-def _lost(reader: Reader, detail: RunDetail) -> dict[str, Sequence[str]]:
-    """Step id to lost items, for steps whose counts do not add up (``Material.lost``)."""
-    by_id = {step.step_id: step for step in last_attempts(detail.steps)}
-    found: dict[str, Sequence[str]] = {}
-    for line in audit(detail.steps):
-        if (line.unaccounted or line.handover_difference) and len(line.previous_step_ids) == 1:
-            before, step = by_id[line.previous_step_ids[0]], by_id[line.step_id]
-            if _tells(before) and _tells(step):
-                found[step.step_id] = lost_items(_decisions(reader, before), _decisions(reader, step))
-    return found
+class Audited(NamedTuple):
+    """The audit of a run, with every item."""
+
+    run: RunRecord
+    lines: Sequence[AuditLine]
 
 
-def _tells(step: StepRecord) -> bool:
-    """Whether all that the step recorded can be read, so that an item it does not name was not recorded."""
-    known = step.completeness
-    whole = known.evidence in ("full", "partial") and not known.missing
-    return (
-        whole
-        and known.decisions_recorded == known.decisions_stored
-        and known.decisions_stored <= MAX_DECISIONS
+def gather_audit(reader: Reader, run_id: str) -> Audited | None:
+    """Audit one run, or return None when it is unknown; raises what ``Reader`` raises."""
+    detail = reader.run_detail(run_id)
+    if detail is None:
+        return None
+    run = detail.run
+    usual = reader.baseline(run.pipeline, run.pipeline_version, without=run_id)
+    lines = audit(run, detail.steps, read_columns(reader, detail), usually_counting(usual))
+    return Audited(run, lines)
+
+
+def read_columns(reader: Reader, detail: RunDetail) -> RunColumns:
+    """The decisions of the last attempts of a run's steps; nothing is asked for where there are none."""
+    wanted = [
+        (step.step_id, step.attempt_key)
+        for step in last_attempts(detail.steps)
+        if step.completeness.decisions_stored
+    ]
+    return reader.run_columns(detail.run.run_id, wanted) if wanted else NO_COLUMNS
+
+
+def _journey(detail: RunDetail, columns: RunColumns, item_id: str) -> Journey | None:
+    """The way of an item as the last attempts tell it; None when none of them names it."""
+    visits = []
+    for step in last_attempts(detail.steps):
+        parts = columns.by_step.get((step.step_id, step.attempt_key), ())
+        found = [record for part in parts for record in _about(part, {item_id}, step)]
+        absent = (
+            step.completeness.evidence == "full" and (step.step_id, step.attempt_key) not in columns.unread
+        )
+        visits.append(JourneyStep(step, "recorded" if found else "absent" if absent else "unknown", found))
+    judged = [visit for visit in visits if visit.decisions]
+    if not judged:
+        return None
+    last = judged[-1]
+    return Journey(
+        run_id=detail.run.run_id,
+        item_id=item_id,
+        final_verdict=last.decisions[-1].verdict,
+        final_step_id=last.step.step_id,
+        steps=visits,
+        completeness=detail.run.completeness,
     )
 
 
-def _decisions(reader: Reader, step: StepRecord) -> Sequence[DecisionRecord]:
-    """The decisions of the step's own attempt, at most ``MAX_DECISIONS``."""
-    # In one page: each page reads the step and unpacks the chunk it begins in anew.
-    own = Filters((Condition("attempt", "attempt", "eq", step.attempt),))
-    page = reader.decisions(step.run_id, step.step_id, own, PageRequest(MAX_DECISIONS))
-    return () if page is None else page.items
+def _about(part: DecisionColumns, items: set[str], step: StepRecord) -> Sequence[DecisionRecord]:
+    return [decision_record(decision, step.attempt) for decision in rows(about(part, items))]

@@ -8,11 +8,12 @@ was made from, so that a reader can check it against the store.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from store.queries.baseline import Baseline
 from store.queries.habits import NO_HABITS, Habits
+from store.queries.run_columns import NO_COLUMNS, RunColumns
 from store.queries.types import DecisionRecord, Journey, RunCompleteness, RunDetail, RunRecord
 
 FindingKind = Literal[
@@ -26,6 +27,22 @@ FindingKind = Literal[
     "all_eliminated",
 ]
 
+
+Untold = Literal[
+    "sampled",
+    "evidence",
+    "parallel",
+    "repeated",
+    "parent_unknown",
+    "shared",
+    "repeats",
+    "passing_only",
+    "expands",
+    "other_ids",
+    "silent",
+    "failed",
+    "run_open",
+]
 
 Conclusion = Literal["fault", "nothing_unusual", "outside_baseline", "no_baseline"]
 """
@@ -44,11 +61,8 @@ class Material:
     runner_up: Journey | None
     rivals: Sequence[DecisionRecord] = ()
     """Decisions of the step that chose the winner; empty when there is no winner."""
-    lost: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """
-    Step id to the items that the step before let pass and that this one does not name. Only for steps whose
-    counts do not add up and whose evidence tells.
-    """
+    columns: RunColumns = NO_COLUMNS
+    """The decisions of the steps' last attempts."""
     habits: Habits = NO_HABITS
 
 
@@ -75,12 +89,24 @@ class FunnelLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Items:
+    """Items by name."""
+
+    total: int
+    items: Sequence[str]
+    """The first 100 of them; ``/runs/{run_id}/audit`` gives all, page by page."""
+
+
+@dataclass(frozen=True, slots=True)
 class AuditLine:
-    """Whether the counts of one step add up, and whether they follow from the step before."""
+    """Whether the counts of one step add up, and whether its candidates are those of the step before."""
 
     step_id: str
     step: str
+    """Name of the step."""
     candidates_in: int | None
+    counts: Mapping[str, int]
+    """Candidates by verdict, as far as counted: in = all of them together and ``unaccounted``."""
     accounted: int | None
     """Sum over the verdicts; None when the step sent none."""
     unaccounted: int | None
@@ -90,7 +116,25 @@ class AuditLine:
     handed_over: int | None
     """What those steps gave out, together; None when one of them did not count."""
     handover_difference: int | None
-    """Handed over less taken in; a join may take in fewer, which is no difference."""
+    """
+    Handed over less taken in; 0 also where the items show that it is no loss (a join, a candidate that was
+    judged several times), None where nothing shows it.
+    """
+    vanished: Items
+    """Items that a step before let pass and that this one did not record."""
+    reappeared: int
+    """So many of those a later step names: they were there, and were not recorded here."""
+    ghosts: Items
+    """Items that this step took in though no step before let them pass."""
+    untold: Sequence[Untold]
+    """
+    Why something cannot be told, which is no alarm. sampled, evidence: not every decision is recorded or can
+    be read. parallel, repeated: it ran beside other steps or is one of several of its name, and declares no
+    parents. parent_unknown: a declared parent did not arrive. shared: several steps took from the one
+    before. repeats: candidates may have been judged several times. passing_only: only what passes was
+    counted. expands: it may add candidates. other_ids: its items are named by another key. silent: a step
+    that judges counted nothing. failed: a step ended in error. run_open: the run has not ended, or broke off.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +144,7 @@ class Finding:
     kind: FindingKind
     """
     step_error: the step ended in error. count_gap: it gave verdicts on fewer or more candidates than it
-    took in. handover_gap: it took in another number than the step before gave out. kept_without_value: the
+    took in. handover_gap: it took in other candidates than the step before gave out. kept_without_value: the
     winner passed its check without a value to check. all_eliminated: it let no candidate pass. Against the
     baseline: new_reason, missing_field_rise, drop_ratio_unusual.
     """
@@ -113,9 +157,10 @@ class Finding:
     """
     The numbers and ids that the text was made from, by kind. step_error: attempt, error_type,
     error_message. count_gap: in, accounted, unaccounted; handover_gap: in, handed_over, difference,
-    previous_step_ids; both with items (the first 100 that were lost) and items_total where the evidence
-    tells. kept_without_value: item_id, attempt, verdict, reason, value_missing, threshold, reason_count,
-    judged, usual (as often as the baseline does), baseline_reason_count, baseline_judged, baseline_n.
+    previous_step_ids; both with items (the first 100 that vanished), items_total and reappeared, and with
+    ghosts and ghosts_total, where the evidence tells. kept_without_value: item_id, attempt, verdict,
+    reason, value_missing, threshold, reason_count, judged, usual (as often as the baseline does),
+    baseline_reason_count, baseline_judged, baseline_n.
     all_eliminated: in, out, reasons. new_reason: reason, count, judged, baseline_count, baseline_judged,
     baseline_n. missing_field_rise: field, missing; drop_ratio_unusual: drop_ratio; both with
     baseline_median, baseline_deviation (median distance from it), baseline_n.
@@ -260,6 +305,7 @@ class Explanation:
 
 PARTS = (
     FunnelLine,
+    Items,
     AuditLine,
     Finding,
     Suspect,

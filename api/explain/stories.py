@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from api.explain.funnel import last_attempts
 from api.explain.records import Material, Passage, RunnerUp, Winner
+from store.decisions import VERDICTS, DecisionColumns
 from store.queries.types import DecisionRecord, Journey, JourneyStep, StepRecord
 
 PASSING = ("kept", "scored", "selected")
 LOST = ("not_selected", "kept", "scored")
 """Verdicts of items that could have been selected instead."""
+_LOST_LETTERS = frozenset(letter for letter, word in VERDICTS.items() if word in LOST)
 
 
 def deciding_step(steps: Sequence[StepRecord]) -> StepRecord | None:
@@ -35,11 +37,25 @@ def best_rival(decisions: Sequence[DecisionRecord], winner: str) -> DecisionReco
     return best(scored, key=lambda pair: pair[0])[1]
 
 
-def lost_items(before: Sequence[DecisionRecord], named: Sequence[DecisionRecord]) -> list[str]:
-    """Items that one step let pass and the next does not name, in the order judged; each once."""
-    known = {decision.item_id for decision in named}
-    passed = (decision.item_id for decision in before if decision.verdict in PASSING)
-    return [item_id for item_id in dict.fromkeys(passed) if item_id not in known]
+def rival_in(parts: Sequence[DecisionColumns], winner: str) -> str | None:
+    """The id of ``best_rival`` of a step's decisions in columns."""
+    lost: list[tuple[str, float | None]] = []
+    own: float | None = None
+    for part in parts:
+        scores = part.score if isinstance(part.score, list) else [part.score] * part.count
+        letters = part.verdict
+        for item, letter, score in zip(part.item, letters, scores, strict=False):
+            known = score if isinstance(score, int | float) and not isinstance(score, bool) else None
+            if item == winner:
+                own = known
+            elif letter in _LOST_LETTERS:
+                lost.append((item, known))
+    scored = [(score, item) for item, score in lost if score is not None]
+    if not scored:
+        return lost[0][0] if lost else None
+    small_wins = own is not None and all(own < score for score, _ in scored)
+    best = min if small_wins else max
+    return best(scored, key=lambda pair: pair[0])[1]
 
 
 def winner(material: Material) -> Winner | None:

@@ -86,6 +86,7 @@ _CAUSES = {
     "over_limit": "beyond a limit of the server",
     "refused": "refused by the database",
     "truncated": "cut",
+    "expired": "kept no longer (retention)",
     "chunk_missing": "announced and never seen",
     "unreadable": "stored and not readable",
 }

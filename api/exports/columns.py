@@ -76,6 +76,7 @@ RUNS = (
     *_nested("flags"),
     *_plain("text", "state evidence", "completeness."),
     *_nested("completeness.missing"),
+    *_nested("outcomes"),
 )
 STEPS = (
     *_plain("text", "run_id step_id"),

@@ -26,6 +26,7 @@ from collector.extract.identity import (
     time,
 )
 from collector.extract.losses import extract_losses
+from collector.extract.outcomes import extract_outcome
 from collector.extract.readings import NamedValues, collect, flags_of
 from collector.extract.runs import end_order, run_fields
 from collector.extract.schemas import extract_schema
@@ -36,8 +37,6 @@ from store.rows import Flag, Loss, RunCopy, RunHeartbeat, RunWait
 from xray_otel import semconv
 
 _PREFIX = "xray."
-_NOT_YET = frozenset({semconv.EVENT_OUTCOME})
-"""Events of the conventions that a later version stores: nothing is wrong with what was sent."""
 _TIME = "time_unix_nano"
 _STEP_SLOTS = frozenset(
     SLOT_OF[attribute]
@@ -74,10 +73,6 @@ def extract_events(records: Iterable[LogRecord], extraction: Extraction) -> None
             extraction.records["member" if marks & MEMBER else "foreign"] += 1
             continue
         handler = _HANDLERS.get(event_name)
-        if event_name in _NOT_YET:
-            extraction.records[event_name] += 1
-            extraction.warn(f"events {event_name!r} are taken and not stored by this version of the server")
-            continue
         if handler is None and event_name not in _OF_NO_RUN:
             extraction.records["unsupported"] += 1
             extraction.refuse(
@@ -91,6 +86,8 @@ def extract_events(records: Iterable[LogRecord], extraction: Extraction) -> None
         if handler is None:
             if event_name == semconv.EVENT_LOSSES:
                 extract_losses(attributes, record.time_ns, shared, extraction)
+            elif event_name == semconv.EVENT_OUTCOME:
+                extract_outcome(attributes, record.time_ns, extraction)
             else:
                 extract_schema(attributes, extraction)
             continue
@@ -250,8 +247,8 @@ def _artifact(event: Event, extraction: Extraction) -> None:
         _tell_run(event, extraction)
 
 
-_OF_NO_RUN = frozenset({semconv.EVENT_LOSSES, semconv.EVENT_SCHEMA})
-"""Those that may come without a run."""
+_OF_NO_RUN = frozenset({semconv.EVENT_LOSSES, semconv.EVENT_OUTCOME, semconv.EVENT_SCHEMA})
+"""Those that may come without a run, or to which a trace may not lend one."""
 _HANDLERS: dict[str, Callable[[Event, Extraction], None]] = {
     semconv.EVENT_RUN_START: _run_start,
     semconv.EVENT_RUN_END: _run_end,

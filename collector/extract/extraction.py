@@ -18,6 +18,7 @@ from store.rows import (
     Batch,
     DecisionChunk,
     Loss,
+    Outcome,
     Row,
     RunCopy,
     RunHeartbeat,
@@ -54,6 +55,7 @@ class Extraction:
     artifacts: list[Artifact] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     schemas: list[SchemaVersion] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     records: Counter[str] = field(default_factory=Counter)
     """Records by what they are to us: ``run``, ``step``, ``member``, ``foreign``, an event's name …"""
     refused: list[Refusal] = field(default_factory=list)
@@ -117,7 +119,8 @@ class Extraction:
     def is_empty(self) -> bool:
         """Tell whether there is nothing to store."""
         of_runs = (self.runs, self.waits, self.heartbeats, self.losses, self.of_nobody)
-        return not any((*of_runs, self.steps, self.decisions, self.artifacts, self.schemas))
+        of_steps = (self.steps, self.decisions, self.artifacts)
+        return not any((*of_runs, *of_steps, self.outcomes, self.schemas))
 
     def batch(self, size_bytes: int) -> Batch:
         """Return the rows as the store takes them; size_bytes: of the request after decompression."""
@@ -131,6 +134,7 @@ class Extraction:
             artifacts=self.artifacts,
             losses=[*self.losses, *self._losses_of_nobody()],
             schemas=self.schemas,
+            outcomes=self.outcomes,
             size_bytes=size_bytes,
         )
 

@@ -5,14 +5,15 @@ What a run is held against: the latest completed runs of the same pipeline and v
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, and_, not_, select
 
 from store.ids import run_key
+from store.queries.outcome_terms import marked
 from store.schema import runs, steps
 
 BASELINE_RUNS = 200
@@ -76,16 +77,19 @@ def baseline(
     *,
     without: str,
     limit: int = BASELINE_RUNS,
+    bad: Collection[str] = (),
 ) -> Baseline:
     """
     Summarise the latest ``limit`` completed runs of a pipeline and version, except the run ``without``.
+
+    bad: names of late outcomes that mark a run as none to compare with (``outcome_terms.marked``).
 
     A pipeline without a name has no baseline. Two statements: the runs come from
     ``ix_runs_pipeline_started`` read backwards, their steps by primary key.
     """
     if pipeline is None:
         return Baseline(None, pipeline_version, 0)
-    found = connection.execute(runs_of_the_kind(pipeline, pipeline_version, without, limit)).all()
+    found = connection.execute(runs_of_the_kind(pipeline, pipeline_version, without, limit, bad)).all()
     if not found:
         return Baseline(pipeline, pipeline_version, 0)
     statement = select(*(steps.c[name] for name in StepRow._fields)).where(
@@ -100,8 +104,10 @@ def baseline(
     return Baseline(pipeline, pipeline_version, len(found), summarise(rows))
 
 
-def runs_of_the_kind(pipeline: str, pipeline_version: str | None, without: str, limit: int) -> Select[Any]:
-    """Key and day of the latest completed runs of a pipeline and version, except one."""
+def runs_of_the_kind(
+    pipeline: str, pipeline_version: str | None, without: str, limit: int, bad: Collection[str] = ()
+) -> Select[Any]:
+    """Key and day of the latest completed runs of a pipeline and version, except one and those marked bad."""
     return (
         select(runs.c.run_key, runs.c.run_day)
         .where(
@@ -109,6 +115,7 @@ def runs_of_the_kind(pipeline: str, pipeline_version: str | None, without: str, 
             runs.c.pipeline_version.is_not_distinct_from(pipeline_version),
             runs.c.terminal_status == "completed",
             runs.c.run_key != run_key(without),
+            *([not_(marked(bad))] if bad else []),
         )
         .order_by(runs.c.started_at.desc(), runs.c.run_key.desc())
         .limit(limit)

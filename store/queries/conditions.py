@@ -15,9 +15,11 @@ from sqlalchemy import ColumnElement, DateTime, Double, Float, Numeric, Text, li
 from sqlalchemy.types import TypeEngine
 
 from store.queries.errors import InvalidParameter
+from store.queries.outcome_terms import OutcomeTerm
 from store.queries.vocabulary import Kind
 
 MAX_TEXT_CHARS = 4096
+_SIGNS = {"eq": "=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 Value = str | int | Decimal | datetime
 # RFC 3339, section 5.6. datetime.fromisoformat takes many more forms, some of them ambiguous.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -33,8 +35,10 @@ class Condition:
     operator: str
     """Name of a function in ``operator``."""
     value: Value
-    expression: ColumnElement[Any] | None = None
+    expression: ColumnElement[Any] | OutcomeTerm | None = None
     needs_funnel: bool = False
+    name: str = ""
+    """Of a family: what stands behind its prefix."""
 
     def holds(self, seen: Any) -> bool:
         """Compare a value of the row; what is no number never satisfies a number."""
@@ -48,10 +52,19 @@ class Condition:
     def clause(self) -> ColumnElement[bool]:
         """Return the condition in SQL; null on the left is never true."""
         assert self.expression is not None  # only decisions have none, and they are not asked in SQL
+        if isinstance(self.expression, OutcomeTerm):
+            return self.expression.holds(*self.asked())
         clause: ColumnElement[bool] = getattr(operator, self.operator)(
             self.expression, bound(self.value, self.expression.type)
         )
         return clause
+
+    def asked(self) -> tuple[str, list[str | Decimal]]:
+        """Return the comparison as ``outcome_terms`` takes it: what reads as a number is one as well."""
+        if isinstance(self.value, Decimal):
+            return _SIGNS[self.operator], [self.value]
+        text = str(self.value)
+        return "in", [text, *([Decimal(text)] if _is_number(text) else [])]
 
 
 def bound(value: Value, type_: TypeEngine[Any]) -> ColumnElement[Any]:
@@ -89,14 +102,19 @@ def parse_text(parameter: str, value: str) -> str:
 
 def parse_number(parameter: str, value: str) -> Decimal:
     """Return the number; raises ``InvalidParameter`` for what is none, or beyond a double."""
-    if len(value) <= 100 and _NUMBER.fullmatch(value):
-        number = Decimal(value)
-        # The range of doubles: what lies outside cannot have been stored, and numeric would overflow.
-        if not number or -330 < number.adjusted() < 308:
-            return number
+    if _is_number(value):
+        return Decimal(value)
     raise InvalidParameter(
         parameter, f"{shown(parameter)} must be a decimal number such as 0.9 or 100, got {shown(value)}"
     )
+
+
+def _is_number(value: str) -> bool:
+    if len(value) > 100 or not _NUMBER.fullmatch(value):
+        return False
+    number = Decimal(value)
+    # The range of doubles: what lies outside cannot have been stored, and numeric would overflow.
+    return not number or -330 < number.adjusted() < 308
 
 
 def parse_integer(parameter: str, value: str) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -15,8 +16,10 @@ from store.queries.cursor import Cursors
 from store.queries.derived import STEP_EVIDENCE, of_step, ordinals, readable
 from store.queries.filters import Filters, PageRequest
 from store.queries.losses import of_steps
+from store.queries.outcomes import items_of
 from store.queries.records import NOTHING_LOST, sent_number, step_completeness
 from store.queries.types import DecisionPage, DecisionRecord, Evidence, Missing, StepCompleteness
+from store.queries.vocabulary import OUTCOME
 from store.schema import decisions, runs, steps
 
 _CHUNKS_AT_ONCE = 8
@@ -51,12 +54,12 @@ def list_decisions(
     attempts = attempts_of(connection, key, step_id)
     if not attempts:
         return None
-    numbers, others = split(filters)
+    numbers, others = split(connection, key, filters)
     covered = [a for a in attempts if all(condition.holds(a.number) for condition in numbers)]
     start = None if page.cursor is None else Place(*cursors.decode(question, page.cursor))
     found: list[tuple[Place, DecisionRecord]] = []
     for place, record in walk(connection, key, step_id, covered, start):
-        if all(condition.holds(getattr(record, condition.field)) for condition in others):
+        if all(holds(record) for holds in others):
             found.append((place, record))
             if len(found) > page.limit:
                 break
@@ -99,10 +102,27 @@ def _added(found: Iterable[Missing]) -> list[Missing]:
     return [Missing(cause, what, count) for (cause, what), count in totals.items()]
 
 
-def split(filters: Filters) -> tuple[list[Condition], list[Condition]]:
+def split(
+    connection: Connection, key: UUID, filters: Filters
+) -> tuple[list[Condition], list[Callable[[DecisionRecord], bool]]]:
     """Conditions on the attempt choose what is read; the others are compared candidate by candidate."""
     numbers = [condition for condition in filters.own if condition.field == "attempt"]
-    return numbers, [condition for condition in filters.own if condition.field != "attempt"]
+    others = [
+        _of_item(items_of(connection, key, condition))
+        if condition.field == OUTCOME
+        else partial(_holds, condition)
+        for condition in filters.own
+        if condition.field != "attempt"
+    ]
+    return numbers, others
+
+
+def _holds(condition: Condition, record: DecisionRecord) -> bool:
+    return condition.holds(getattr(record, condition.field))
+
+
+def _of_item(item_ids: Collection[str]) -> Callable[[DecisionRecord], bool]:
+    return lambda record: record.item_id in item_ids
 
 
 def attempts_of(connection: Connection, key: UUID, step_id: str) -> list[Attempt]:
@@ -120,6 +140,7 @@ def attempts_of(connection: Connection, key: UUID, step_id: str) -> list[Attempt
             steps.c.decisions_recorded,
             numbered.c.attempt,
             found.c.grade.label("evidence"),
+            found.c.expired.label("decisions_expired"),
             found.c.stored.label("decisions_stored"),
             found.c.missing.label("chunks_missing"),
             found.c.unreadable.label("chunks_unreadable"),

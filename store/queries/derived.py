@@ -32,7 +32,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from store.decisions import CODEC
 from store.item_filter import fingerprint
-from store.schema import decisions, runs, steps
+from store.schema import decisions, retention_floors, runs, steps
 
 Condition = Callable[[FromClause], ColumnElement[bool]]
 
@@ -177,6 +177,18 @@ RUN_FUNNEL = funnel(runs)
 """Join with ``true()`` beside ``runs``."""
 
 
+_DECISIONS_FROM = (
+    select(func.max(retention_floors.c.first_day))
+    .where(retention_floors.c.kind.in_(("runs", "decisions")))
+    .scalar_subquery()
+)
+
+
+def expired(row: FromClause) -> ColumnElement[bool]:
+    """Return whether retention has reached the decisions of a run or step."""
+    return func.coalesce(row.c.run_day < _DECISIONS_FROM, False)
+
+
 def readable(chunk: FromClause) -> ColumnElement[bool]:
     """Return whether a chunk can be unpacked: it was understood on arrival, and its codec is ours."""
     # Only the first byte is fetched: the column is stored out of line and uncompressed.
@@ -212,9 +224,10 @@ def search(step: FromClause, item_id: str, wanted: ColumnElement[bool]) -> FromC
 
 def evidence(step: FromClause) -> FromClause:
     """
-    Judge the stored chunks of a step: stored, missing, unreadable, error, grade; one row, always.
+    Judge the stored chunks of a step: stored, missing, unreadable, error, grade, expired; one row, always.
 
-    stored: decisions that can be read. missing, unreadable: chunks. grade: ``types.Evidence``.
+    stored: decisions that can be read. missing, unreadable: chunks. grade: ``types.Evidence``. expired:
+    whether retention is why there are none.
     """
     chunk = decisions.alias()
     return _judged(step, chunk, readable(chunk))
@@ -248,6 +261,7 @@ def _judged(step: FromClause, chunk: FromClause, opens: ColumnElement[bool], *mo
     judged = select(found, missing.label("missing")).correlate(step).subquery()
     all_named = judged.c.stored >= func.coalesce(step.c.candidates_in, step.c.candidates_out, 0)
     grade = case(
+        (and_(judged.c.stored == 0, expired(step)), "none"),
         (judged.c.missing + judged.c.unreadable > 0, "partial"),
         (judged.c.stored == 0, "none"),
         (step.c.capture_level == "sampled", "sampled"),
@@ -261,6 +275,7 @@ def _judged(step: FromClause, chunk: FromClause, opens: ColumnElement[bool], *mo
             judged.c.unreadable,
             judged.c.error,
             grade.label("grade"),
+            expired(step).label("expired"),
             *(judged.c[column.name] for column in more),
         )
         .correlate(step)
@@ -274,7 +289,7 @@ STEP_EVIDENCE = evidence(steps)
 
 def run_evidence(run: FromClause) -> FromClause:
     """
-    Judge the evidence of all steps of a run: missing, unreadable (numeric), grade; one row, always.
+    Judge the evidence of all steps of a run: missing, unreadable (numeric), grade, expired; one row, always.
 
     Steps that neither took candidates nor recorded decisions (sources, model calls) do not count.
     """
@@ -297,6 +312,7 @@ def run_evidence(run: FromClause) -> FromClause:
             func.coalesce(func.sum(found.c.missing), 0).label("missing"),
             func.coalesce(func.sum(found.c.unreadable), 0).label("unreadable"),
             grade.label("grade"),
+            expired(run).label("expired"),
         )
         .select_from(step.join(found, true()))
         .where(of_run(step, run))

@@ -26,10 +26,10 @@ def estimate_decisions(
     attempts = attempts_of(connection, key, step_id)
     if not attempts:
         return None
-    numbers, others = split(filters)
+    numbers, others = split(connection, key, filters)
     covered = [a for a in attempts if all(condition.holds(a.number) for condition in numbers)]
     kept = [
-        (record, all(condition.holds(getattr(record, condition.field)) for condition in others))
+        (record, all(holds(record) for holds in others))
         for _, record in walk(connection, key, step_id, covered, None)
     ]
     return StepEstimates(

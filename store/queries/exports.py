@@ -16,12 +16,10 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     Connection,
-    Date,
     FromClause,
     Integer,
     Row,
     Select,
-    Text,
     Uuid,
     column,
     func,
@@ -34,9 +32,11 @@ from store.ids import run_key
 from store.queries.decisions import decision_record
 from store.queries.derived import readable
 from store.queries.filters import Filters
+from store.queries.keys import STEP_KEY
 from store.queries.runs import matching as matching_runs
 from store.queries.runs import runs_by_key
 from store.queries.status import clock
+from store.queries.steps import in_window
 from store.queries.steps import matching as matching_steps
 from store.queries.steps import steps_by_key
 from store.queries.types import DecisionRecord, ItemDecision, RunRecord, StepRecord
@@ -45,7 +45,6 @@ from store.schema import decisions, runs
 BATCH_ROWS = 500
 _CHUNKS_AT_ONCE = 8
 _DECISION_FIELDS = tuple(field.name for field in fields(DecisionRecord))
-_STEP_KEY = (("run_key", Uuid()), ("run_day", Date()), ("step_id", Text()), ("attempt_key", Text()))
 
 
 def every_run(
@@ -53,14 +52,15 @@ def every_run(
 ) -> Iterator[list[RunRecord]]:
     """Yield the runs that satisfy all filters, newest start first."""
     clocked = clock(now, default_timeout_s)
-    for keys in _batches(connection, matching_runs(filters), BATCH_ROWS, clocked):
-        yield runs_by_key(connection, _table(keys, (("run_key", Uuid()),)), clocked)
+    for keys in _batches(connection, matching_runs(connection, filters), BATCH_ROWS, clocked):
+        yield runs_by_key(connection, keys, clocked)
 
 
 def every_step(connection: Connection, filters: Filters) -> Iterator[list[StepRecord]]:
     """Yield the steps that satisfy all filters, newest start first."""
-    for keys in _batches(connection, matching_steps(filters), BATCH_ROWS):
-        yield steps_by_key(connection, _table(keys, _STEP_KEY))
+    wanted = matching_steps(filters).where(*in_window(connection, filters))
+    for keys in _batches(connection, wanted, BATCH_ROWS):
+        yield steps_by_key(connection, keys)
 
 
 def every_decision(connection: Connection, filters: Filters) -> Iterator[list[ItemDecision]]:
@@ -110,7 +110,7 @@ def _table(keys: Sequence[Sequence[Any]], columns: Sequence[tuple[str, Any]]) ->
 def _chunks(connection: Connection, found: Sequence[StepRecord]) -> Iterator[tuple[StepRecord, bytes]]:
     """Yield the readable chunks of the steps, in the order of the steps and their chunks."""
     keys = [(run_key(step.run_id), step.step_id, step.attempt_key) for step in found]
-    wanted = _table(keys, tuple(part for part in _STEP_KEY if part[0] != "run_day"))
+    wanted = _table(keys, tuple(part for part in STEP_KEY if part[0] != "run_day"))
     statement = (
         select(wanted.c.place.cast(Integer), decisions.c.data)
         .join_from(wanted, runs, wanted.c.run_key == runs.c.run_key)

@@ -54,7 +54,10 @@ def figures(recorded: Recorded) -> Figures:
             values[f"level:score {name}"] = figure
     for field, statistics in recorded.fields.items():
         values |= _field(field, statistics)
-    values |= {f"amount:from {source}": math.log1p(count) for source, count in recorded.sources.items()}
+    if total := sum(recorded.sources.values()):
+        for source, count in recorded.sources.items():
+            values[f"amount:from {source}"] = math.log1p(count)
+            values[f"share:from {source}"] = count / total
     values |= {f"level:metric {name}": figure / size for name, figure in recorded.metrics.items()}
     return Figures(size, values)
 

@@ -40,11 +40,12 @@ class Filters:
         asked = self.question is not None and self.question.needs_funnel
         return asked or any(condition.needs_funnel for condition in self.own)
 
-    def clauses(self) -> list[ColumnElement[bool]]:
-        """Return the conditions in SQL, to be joined by AND."""
+    def clauses(self, of_step: Sequence[ColumnElement[bool]] = ()) -> list[ColumnElement[bool]]:
+        """Return the conditions in SQL, to be joined by AND; of_step: holds of every step of such a run."""
         clauses = [condition.clause() for condition in self.own]
         if self.step:
-            one_step = exists().where(of_run(steps, runs), *(condition.clause() for condition in self.step))
+            asked = (condition.clause() for condition in self.step)
+            one_step = exists().where(of_run(steps, runs), *asked, *of_step)
             clauses.append(one_step.correlate(runs))
         if self.question is not None:
             clauses.extend(self.question.clauses)
@@ -122,7 +123,8 @@ def _condition(vocabulary: Vocabulary, parameter: str, name: str, value: str) ->
 
 
 def _family_condition(family: Family, parameter: str, rest: str, value: str) -> Condition:
-    for suffix, function in SUFFIXES[family.kind].items():
+    # The long ones first: a name may end like none of them.
+    for suffix, function in sorted(SUFFIXES[family.kind].items(), key=lambda pair: -len(pair[0])):
         name = rest.removesuffix(suffix)
         if name and (not suffix or name != rest):
             if "\x00" in name:
@@ -131,9 +133,8 @@ def _family_condition(family: Family, parameter: str, rest: str, value: str) -> 
                 expression = family.expression(name)
             except ValueError as exc:
                 raise InvalidParameter(parameter, f"{shown(parameter)} must be {exc}") from None
-            return Condition(
-                parameter, family.prefix, function, typed(family.kind, parameter, value), expression
-            )
+            meant = typed("number" if family.kind == "outcome" and suffix else family.kind, parameter, value)
+            return Condition(parameter, family.prefix, function, meant, expression, name=name)
     accepted = ", ".join(f"{family.prefix}.<name>{suffix}" for suffix in SUFFIXES[family.kind])
     raise InvalidParameter(parameter, f"{shown(parameter)} must have the form {accepted}")
 

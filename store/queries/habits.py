@@ -11,9 +11,8 @@ import sys
 import threading
 import time
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from datetime import date
-from statistics import fmean, median
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,6 +21,7 @@ from sqlalchemy import Connection, Row, and_, select
 from store.decisions import DecisionColumns, UnknownCodec, unpack
 from store.ids import run_key
 from store.queries.baseline import BASELINE_RUNS, runs_of_the_kind
+from store.queries.evidence import Decided, of_run
 from store.queries.figures import Figures, Recorded, figures
 from store.schema import decisions, runs, steps
 
@@ -110,19 +110,20 @@ def habits(
     pipeline: str | None,
     pipeline_version: str | None,
     limit: int = BASELINE_RUNS,
+    bad: Collection[str] = (),
 ) -> Habits:
     """
     The figures of a run and of the latest ``limit`` completed runs of its pipeline and version.
 
     A pipeline without a name has no baseline. Five statements, all by primary key but that for the runs.
-    What is ``known`` of others is not read again.
+    What is ``known`` of others is not read again. bad: as for ``baseline``.
     """
     named = select(runs.c.run_key, runs.c.run_day).where(runs.c.run_key == run_key(run_id))
     found = connection.execute(named).one_or_none()
     if found is None or pipeline is None:
         return NO_HABITS
     own = Key(found.run_key, found.run_day)
-    latest = runs_of_the_kind(pipeline, pipeline_version, run_id, limit)
+    latest = runs_of_the_kind(pipeline, pipeline_version, run_id, limit, bad)
     others = [Key(row.run_key, row.run_day) for row in connection.execute(latest)]
     opened = {row.run_key for row in _affordable(connection, [own, *others[:EVIDENCE_RUNS]])}
     by_run: dict[UUID, dict[str, Figures]] = {}
@@ -143,15 +144,29 @@ def _read(
     connection: Connection, unread: Sequence[Key], opened: Set[UUID], own: UUID
 ) -> dict[UUID, dict[str, Figures]]:
     evidence = _evidence(connection, [row for row in unread if row.run_key in opened])
-    by_run: dict[UUID, dict[str, Figures]] = {row.run_key: {} for row in unread}
+    rows: dict[UUID, list[Row[Any]]] = {row.run_key: [] for row in unread}
     for row in _steps(connection, unread):
-        if row.run_key == own or row.status == "ok":
+        rows[row.run_key].append(row)
+    return {key: _of_run(found, evidence, failed=key == own) for key, found in rows.items()}
+
+
+def _of_run(
+    rows: Sequence[Row[Any]], evidence: Mapping[StepKey, Sequence[DecisionColumns]], *, failed: bool
+) -> dict[str, Figures]:
+    """failed: whether figures of executions that ended in error are wanted."""
+    judging = [row for row in rows if row.candidates_in is not None or row.candidates_out is not None]
+    parts = [evidence.get((row.run_key, row.step_id, row.attempt_key), ()) for row in judging]
+    told = of_run([Decided(row.name, part) for row, part in zip(judging, parts, strict=True)])
+    of_row = dict(zip(map(id, judging), told, strict=True))
+    found = {}
+    for row in rows:
+        if failed or row.status == "ok":
             made = figures(_recorded(row))
-            made.values.update(evidence.get((row.run_key, row.step_id, row.attempt_key), {}))
+            made.values.update(of_row.get(id(row), {}))
             # One text for the same name in all runs: the names are most of what is remembered.
             values = {sys.intern(name): value for name, value in made.values.items()}
-            by_run[row.run_key][sys.intern(row.name)] = Figures(made.size, values)
-    return by_run
+            found[sys.intern(row.name)] = Figures(made.size, values)
+    return found
 
 
 def _steps(connection: Connection, found: Sequence[Key]) -> Sequence[Row[Any]]:
@@ -183,18 +198,13 @@ def _recorded(row: Row[Any]) -> Recorded:
     )
 
 
-def _evidence(connection: Connection, found: Sequence[Key]) -> dict[StepKey, dict[str, float]]:
-    """Figures of the decisions of each step of the runs."""
+def _evidence(connection: Connection, found: Sequence[Key]) -> dict[StepKey, list[DecisionColumns]]:
+    """The decisions of each step of the runs."""
+    chunks: defaultdict[StepKey, list[DecisionColumns]] = defaultdict(list)
     if not found:
-        return {}
+        return chunks
     statement = (
-        select(
-            decisions.c.run_key,
-            decisions.c.step_id,
-            decisions.c.attempt_key,
-            decisions.c.item_count,
-            decisions.c.data,
-        )
+        select(decisions.c.run_key, decisions.c.step_id, decisions.c.attempt_key, decisions.c.data)
         .where(
             and_(
                 decisions.c.run_key.in_([row.run_key for row in found]),
@@ -204,13 +214,12 @@ def _evidence(connection: Connection, found: Sequence[Key]) -> dict[StepKey, dic
         )
         .order_by(decisions.c.chunk_index)
     )
-    chunks: defaultdict[StepKey, list[DecisionColumns]] = defaultdict(list)
     for row in connection.execute(statement):
         try:
             chunks[row.run_key, row.step_id, row.attempt_key].append(unpack(row.data))
         except UnknownCodec:
             continue  # as if it had not been recorded; its step's flag says so
-    return {key: of_decisions(parts) for key, parts in chunks.items()}
+    return chunks
 
 
 def _affordable(connection: Connection, found: Sequence[Key]) -> list[Key]:
@@ -229,43 +238,3 @@ def _affordable(connection: Connection, found: Sequence[Key]) -> list[Key]:
             break
         chosen.append(row)
     return chosen
-
-
-def of_decisions(parts: Sequence[DecisionColumns]) -> dict[str, float]:
-    """Figures of a step's decisions; none of sampled ones, which are not like the others."""
-    if any(part.probability not in (None, 1.0) and _is_sampled(part.probability) for part in parts):
-        return {}
-    items = [item for part in parts for item in part.item]
-    count = max(1, len(items))
-    missing = sum(len(part.missing or ()) for part in parts)
-    passed = sum(part.verdict[place] in "KSW" for part in parts for place in part.missing or ())
-    found = {
-        "part:repeated": 1 - len(set(items)) / count,
-        "part:without a value": missing / count,
-        "part:kept without a value": passed / count,
-    }
-    if values := sorted(_numbers(parts, "value")):
-        found["level:value mean"] = fmean(values)
-        # The middle of a few whole numbers is the same in all runs, until it is another by a hair.
-        if not all(float(value).is_integer() for value in values):
-            last = len(values) - 1
-            found |= {f"level:value p{place}": values[place * last // 100] for place in (10, 50, 90)}
-    if thresholds := _numbers(parts, "threshold"):
-        found["level:threshold p50"] = median(thresholds)
-    if scores := _numbers(parts, "score"):
-        found["part:same score"] = Counter(scores).most_common(1)[0][1] / len(scores)
-    return found
-
-
-def _is_sampled(probability: Any) -> bool:
-    given = probability if isinstance(probability, list) else [probability]
-    return any(one is not None and one < 1 for one in given)
-
-
-def _numbers(parts: Iterable[DecisionColumns], name: str) -> list[float]:
-    numbers: list[float] = []
-    for part in parts:
-        column = getattr(part, name)
-        entries = column if isinstance(column, list) else [column] * part.count
-        numbers += (one for one in entries if isinstance(one, int | float) and not isinstance(one, bool))
-    return numbers

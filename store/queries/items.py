@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,8 @@ from store.queries.conditions import Condition
 from store.queries.cursor import Cursors, SortKey, after
 from store.queries.derived import STEP_ATTEMPT, of_run, of_step, readable, search
 from store.queries.filters import Filters, PageRequest
+from store.queries.outcome_terms import ITEM
+from store.queries.outcomes import of_item
 from store.queries.types import ItemCompleteness, ItemDecision, ItemHistory
 from store.schema import decisions, runs, steps
 
@@ -57,9 +60,10 @@ def item_history(
     position = None if page.cursor is None else cursors.decode(question, page.cursor)
     search = _Search(connection, item_id, filters, page.limit)
     resume = search.run(position)
+    known = of_item(connection, {decision.run_id for decision in search.found}, item_id)
     return ItemHistory(
         item_id,
-        search.found,
+        [replace(decision, outcomes=known.get(decision.run_id, ())) for decision in search.found],
         None if resume is None else cursors.encode(question, resume),
         search.completeness(),
     )
@@ -86,7 +90,7 @@ class _Search:
         walked = 0
         while walked < MAX_STEPS and self._chunks_opened < MAX_CHUNKS:
             statement = _walk(self._item_id, self._walked_by, self._asked_for, position)
-            found = self._connection.execute(statement).all()
+            found = self._connection.execute(statement.params({ITEM: self._item_id})).all()
             contents, counted = self._opened(found), dict.fromkeys(_COUNTED, 0)
             for row in found:
                 for name, before in counted.items():

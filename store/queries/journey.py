@@ -11,8 +11,10 @@ from store.decisions import Decision, about, rows, unpack
 from store.ids import run_key
 from store.queries.decisions import decision_record
 from store.queries.derived import may_name, readable
+from store.queries.outcomes import of_item
 from store.queries.steps import named_steps_of_run, steps_of_run
 from store.queries.types import Journey, JourneyStep, RunRecord, StepRecord
+from store.queries.types_outcomes import OutcomeRecord
 from store.schema import decisions, runs
 
 _CHUNKS_AT_ONCE = 16
@@ -29,13 +31,14 @@ def item_journeys(connection: Connection, run: RunRecord, item_ids: Sequence[str
     candidates.
     """
     named = _decisions_about(connection, run.run_id, frozenset(item_ids))
+    known = {item_id: of_item(connection, [run.run_id], item_id).get(run.run_id, ()) for item_id in named}
     steps = steps_of_run(connection, run.run_id)
     shown = {(step.step_id, step.attempt_key) for step in steps}
     chances = _chances(connection, run.run_id, [s for s in steps if s.completeness.evidence == "sampled"])
     found = {}
-    for item_id, of_item in named.items():
-        later = named_steps_of_run(connection, run.run_id, of_item.keys() - shown)
-        found[item_id] = _journey(run, item_id, [*steps, *later], of_item, chances)
+    for item_id, decided in named.items():
+        later = named_steps_of_run(connection, run.run_id, decided.keys() - shown)
+        found[item_id] = _journey(run, item_id, [*steps, *later], decided, chances, known[item_id])
     return {item_id: journey for item_id, journey in found.items() if journey is not None}
 
 
@@ -45,6 +48,7 @@ def _journey(
     of_run: Sequence[StepRecord],
     named: Mapping[StepKey, Sequence[Decision]],
     chances: Mapping[StepKey, float],
+    outcomes: Sequence[OutcomeRecord],
 ) -> Journey | None:
     steps = [_journey_step(step, named, chances) for step in of_run]
     judged = [step for step in steps if step.decisions]
@@ -58,6 +62,7 @@ def _journey(
         final_step_id=last.step.step_id,
         steps=steps,
         completeness=run.completeness,
+        outcomes=outcomes,
     )
 
 

@@ -13,18 +13,21 @@ import difflib
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, exists, false, func, not_, or_
 
-from store.queries.conditions import bound, shown, typed
+from store.queries.conditions import bound, parse_number, parse_text, shown, typed
 from store.queries.derived import RUN_FUNNEL, of_run
 from store.queries.errors import InvalidParameter
 from store.queries.language import And, Comparison, Node, Not, Or, Value, parse, refused, render
+from store.queries.outcome_terms import OutcomeTerm
 from store.queries.vocabulary import SUFFIXES, Kind, Vocabulary
 from store.schema import runs, steps
 
 STEP_PREFIX = "step."
+_NUMERIC = ("<", "<=", ">", ">=")
 ALIASES = {"type": "step_type", "started_at": "started"}
 """Other words for a field: ``step.type``, and the key of the answer that shows it."""
 
@@ -36,6 +39,7 @@ OPERATORS: Mapping[Kind, tuple[str, ...]] = {
     "number": (*_ORDERED, "in", "not in"),
     "integer": (*_ORDERED, "in", "not in"),
     "time": _ORDERED,
+    "outcome": (*_ORDERED, "in", "not in", "starts_with", "contains"),
 }
 """What a field of each kind can be compared by; besides, each may be null. Closed vocabularies: ``WORDS``."""
 WORD_OPERATORS = _EQUAL
@@ -60,6 +64,7 @@ _EXAMPLES: Mapping[Kind, str] = {
     "number": "a number, such as 0.9",
     "integer": "a whole number from 0, such as 3",
     "time": 'an RFC 3339 time in quotes, such as "2025-01-31T12:00:00Z"',
+    "outcome": 'true, false, a number or a text in quotes, such as "wrong size"',
 }
 
 
@@ -80,7 +85,7 @@ class _Meant(NamedTuple):
 
     kind: Kind
     words: tuple[str, ...]
-    expression: ColumnElement[Any]
+    expression: ColumnElement[Any] | OutcomeTerm
     needs_funnel: bool
 
 
@@ -167,6 +172,8 @@ class _Compiler:
         meant = _meant(self._vocabulary, node)
         self.needs_funnel |= meant.needs_funnel
         column = meant.expression
+        if isinstance(column, OutcomeTerm):
+            return _of_outcome(column, node)
         if node.operator in _NULL:
             return column.is_(None) if node.operator == "is null" else column.is_not(None)
         accepted = WORD_OPERATORS if meant.words else OPERATORS[meant.kind]
@@ -178,6 +185,22 @@ class _Compiler:
             return column.in_(values) if node.operator == "in" else column.not_in(values)
         clause: ColumnElement[bool] = _FUNCTIONS[node.operator](column, *values)
         return clause
+
+
+def _of_outcome(term: OutcomeTerm, node: Comparison) -> ColumnElement[bool]:
+    word = node.operator
+    if word in _NULL:
+        return term.there() if word == "is not null" else not_(term.there())
+    values: list[str | Decimal] = []
+    for value in node.values:
+        number = value.kind == "number"
+        if word in _NUMERIC and not number:
+            raise refused(value.column, f"{word} compares with {_EXAMPLES['number']}")
+        try:
+            values.append((parse_number if number else parse_text)(shown(node.name), value.text))
+        except InvalidParameter as exc:
+            raise refused(value.column, str(exc)) from None
+    return term.holds(word, values)
 
 
 def _typed(name: str, meant: _Meant, value: Value) -> Any:
@@ -220,7 +243,9 @@ def _of_family(prefix: str, name: str, asked: Vocabulary, node: Comparison) -> _
     if not rest:
         raise refused(node.column, f"a name is expected behind {prefix}., such as {prefix}.{family.example}")
     try:
-        return _Meant(family.kind, (), family.expression(rest), False)
+        expression = family.expression(rest)
+        assert expression is not None  # only decisions have none, and no expression speaks of them
+        return _Meant(family.kind, (), expression, False)
     except ValueError as exc:
         raise refused(node.column, f"{shown(node.name)} must be {exc}") from None
 

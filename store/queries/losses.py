@@ -17,15 +17,19 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
     Connection,
+    Date,
     DateTime,
     FromClause,
     Select,
     Text,
     Uuid,
     and_,
+    bindparam,
+    case,
     cast,
     exists,
     func,
@@ -38,12 +42,13 @@ from sqlalchemy import (
     union_all,
 )
 
+from store.engine import KEPT
 from store.losses import CAUSES
 from store.queries.cursor import Cursors, SortKey, after
 from store.queries.derived import STEP_EVIDENCE, of_run, of_step
 from store.queries.errors import InvalidParameter
 from store.queries.filters import Filters, PageRequest
-from store.queries.records import CHUNK_MISSING, CHUNKS, Lost, loss_record
+from store.queries.records import CHUNK_MISSING, CHUNKS, EXPIRED, Lost, loss_record
 from store.queries.types import ListCompleteness, LossRecord, LossTotal, LossTotals, Missing, Page
 from store.schema import artifacts, decisions, losses, runs, sender_losses, steps
 
@@ -136,12 +141,19 @@ def _with_losses(connection: Connection, rows: Sequence[Any]) -> _Runs:
         return {}
     asked = {row["run_key"]: row["run_day"] for row in rows}
     # The days as well, so that only the runs' partitions are opened.
-    named = connection.scalars(
-        select(losses.c.run_key)
-        .where(losses.c.run_key.in_(asked), losses.c.run_day.in_(set(asked.values())))
-        .distinct()
-    )
+    named = connection.scalars(_NAMED, {"asked_runs": list(asked), "asked_days": list({*asked.values()})})
     return {key: asked[key] for key in named}
+
+
+_NAMED = (
+    select(losses.c.run_key)
+    .where(
+        losses.c.run_key == func.any(bindparam("asked_runs", type_=ARRAY(Uuid()))),
+        losses.c.run_day == func.any(bindparam("asked_days", type_=ARRAY(Date()))),
+    )
+    .distinct()
+    .execution_options(**KEPT)
+)
 
 
 def _standing_of(asked: _Runs) -> Select[Any]:
@@ -312,7 +324,7 @@ def _chunks_missing() -> FromClause:
         select(
             steps.c.received_at,
             steps.c.run_key,
-            literal(CHUNK_MISSING, Text).label("cause"),
+            case((STEP_EVIDENCE.c.expired, EXPIRED), else_=CHUNK_MISSING).label("cause"),
             literal(CHUNKS, Text).label("what"),
             func.concat(steps.c.step_id, "/", steps.c.attempt_key).label("subject"),
             unexplained.cast(BigInteger).label("lost"),

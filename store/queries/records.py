@@ -20,8 +20,10 @@ from store.queries.types import (
     StepCompleteness,
     StepRecord,
 )
+from store.queries.types_outcomes import OutcomeRecord
 
 CHUNK_MISSING = "chunk_missing"
+EXPIRED = "expired"
 CHUNKS = "chunks"
 """What is missing when nobody says how many candidates were in it."""
 
@@ -102,7 +104,9 @@ _VERDICT_COLUMNS = ("kept", "eliminated", "scored", "selected", "not_selected", 
 _SCORE_STATISTICS = ("min", "max", "mean", "std", "p10", "p50", "p90")
 
 
-def run_record(row: RowMapping, lost: Lost = NOTHING_LOST) -> RunRecord:
+def run_record(
+    row: RowMapping, lost: Lost = NOTHING_LOST, outcomes: Sequence[OutcomeRecord] = ()
+) -> RunRecord:
     """row: the columns of ``store.queries.runs``."""
     return RunRecord(
         **{name: row[name] for name in _RUN_AS_STORED},
@@ -110,6 +114,7 @@ def run_record(row: RowMapping, lost: Lost = NOTHING_LOST) -> RunRecord:
         trace_ids=[trace_id.hex for trace_id in row["trace_ids"] or ()],
         flags=flag_records(row["flags"]),
         completeness=_run_completeness(row, lost),
+        outcomes=outcomes,
     )
 
 
@@ -154,7 +159,8 @@ def step_completeness(row: RowMapping, lost: Lost = NOTHING_LOST) -> StepComplet
 def _missing(row: RowMapping, lost: Lost) -> Sequence[Missing]:
     """What nobody explains, what cannot be unpacked, and what the ledger holds."""
     unexplained = int(row["chunks_missing"]) - lost.chunks
-    found = [] if unexplained <= 0 else [Missing(CHUNK_MISSING, CHUNKS, unexplained)]
+    cause = EXPIRED if row["decisions_expired"] else CHUNK_MISSING
+    found = [] if unexplained <= 0 else [Missing(cause, CHUNKS, unexplained)]
     if row["chunks_unreadable"]:
         found.append(Missing("unreadable", CHUNKS, int(row["chunks_unreadable"])))
     return [*found, *lost.entries]
@@ -163,6 +169,8 @@ def _missing(row: RowMapping, lost: Lost) -> Sequence[Missing]:
 def _evidence(row: RowMapping, lost: Lost) -> Evidence:
     # Without a number that was announced, the rows do not show what the ledger knows.
     evidence: Evidence = row["evidence"]
+    if row["decisions_expired"] and evidence == "none":
+        return evidence
     return "partial" if any(entry.what == "decisions" for entry in lost.entries) else evidence
 
 
@@ -191,7 +199,7 @@ def _flags_on_reading(row: RowMapping) -> Sequence[FlagRecord]:
     """Not stored, because a chunk that arrives later would make them untrue."""
     known = {flag["code"] for flag in row["flags"] or ()}
     flags = []
-    if row["chunks_missing"] and "decisions_missing" not in known:
+    if row["chunks_missing"] and "decisions_missing" not in known and not row["decisions_expired"]:
         flags.append(FlagRecord("decisions_missing", "decisions", row["decisions_recorded"]))
     if row["chunks_unreadable"] and "decisions_unreadable" not in known:
         flags.append(FlagRecord("decisions_unreadable", "decisions", row["chunk_error"]))

@@ -13,6 +13,8 @@ from sqlalchemy import (
     RowMapping,
     Select,
     Text,
+    Uuid,
+    bindparam,
     cast,
     func,
     or_,
@@ -20,10 +22,13 @@ from sqlalchemy import (
     true,
 )
 
+from store.engine import KEPT
 from store.ids import run_key
+from store.queries import bounds, outcomes
 from store.queries.cursor import Cursors, SortKey, after
 from store.queries.derived import RUN_FUNNEL, of_run, run_evidence
 from store.queries.filters import Filters, PageRequest
+from store.queries.keys import RUN_KEY, values, wanted
 from store.queries.losses import of_runs
 from store.queries.records import NOTHING_LOST, run_record
 from store.queries.status import RUN_DURATION_MS, RUN_ENDED_AT, RUN_STATUS, clock
@@ -69,14 +74,14 @@ def list_runs(
     with steps, driven by (step_type, drop_ratio) or by (started_at), whichever is rarer.
     """
     question = filters.identity("runs")
-    wanted = matching(filters).limit(page.limit + 1)
+    statement = matching(connection, filters).add_columns(runs.c.started_at).limit(page.limit + 1)
     if page.cursor is not None:
-        wanted = wanted.where(after(_ORDER, cursors.decode(question, page.cursor)))
-    statement = _shown(wanted.subquery("wanted"))
-    rows = connection.execute(statement, clock(now, default_timeout_s)).mappings().all()
-    more, rows = len(rows) > page.limit, rows[: page.limit]
-    records = _with_losses(connection, rows)
-    position = [rows[-1]["started_at"], rows[-1]["run_key"]] if more else None
+        statement = statement.where(after(_ORDER, cursors.decode(question, page.cursor)))
+    clocked = clock(now, default_timeout_s)
+    found = connection.execute(statement, clocked).all()
+    more, found = len(found) > page.limit, found[: page.limit]
+    records = runs_by_key(connection, found, clocked)
+    position = [found[-1].started_at, found[-1].run_key] if more else None
     return Page(
         records,
         None if position is None else cursors.encode(question, position),
@@ -84,37 +89,42 @@ def list_runs(
     )
 
 
-def matching(filters: Filters) -> Select[Any]:
+def matching(connection: Connection, filters: Filters) -> Select[Any]:
     """Return the keys of the runs that satisfy all filters, newest start first; it needs ``clock``."""
-    wanted = select(runs.c.run_key).where(*filters.clauses(), SHOWN)
+    days = []
+    if filters.step:
+        days = bounds.run_days(connection, steps, "runs", bounds.window(filters.own))
+    wanted = select(runs.c.run_key).where(*filters.clauses(days), SHOWN)
     if filters.needs_funnel:
         wanted = wanted.join_from(runs, RUN_FUNNEL, true())
     return wanted.order_by(*(key.ordered() for key in _ORDER))
 
 
-def runs_by_key(connection: Connection, keys: FromClause, clocked: Mapping[str, Any]) -> list[RunRecord]:
-    """Return the runs with these keys, newest start first. keys: a table with run_key; clocked: ``clock``."""
-    return _with_losses(connection, connection.execute(_shown(keys), clocked).mappings().all())
-
-
-def _shown(keys: FromClause) -> Select[Any]:
-    return _records().where(runs.c.run_key == keys.c.run_key).order_by(*(key.ordered() for key in _ORDER))
+def runs_by_key(
+    connection: Connection, keys: Sequence[Sequence[Any]], clocked: Mapping[str, Any]
+) -> list[RunRecord]:
+    """Return the runs with these keys, newest start first. keys: rows as of ``matching``."""
+    if not keys:
+        return []
+    rows = connection.execute(_SHOWN, {**clocked, **values(RUN_KEY, keys)}).mappings().all()
+    return _with_losses(connection, rows)
 
 
 def _with_losses(connection: Connection, rows: Sequence[RowMapping]) -> list[RunRecord]:
     lost = of_runs(connection, rows)
-    return [run_record(row, lost.get(row["run_key"], NOTHING_LOST)) for row in rows]
+    known = outcomes.of_runs(connection, [(row["run_key"], row["run_day"]) for row in rows])
+    return [
+        run_record(row, lost.get(row["run_key"], NOTHING_LOST), known.get(row["run_key"], ())) for row in rows
+    ]
 
 
 def one_run(
     connection: Connection, run_id: str, *, now: datetime, default_timeout_s: float
 ) -> RunRecord | None:
     """Return the run, or None when nothing of it has arrived."""
-    statement = _records().where(runs.c.run_key == run_key(run_id), SHOWN).limit(1)
-    row = connection.execute(statement, clock(now, default_timeout_s)).mappings().first()
-    if row is None:
-        return None
-    return run_record(row, of_runs(connection, [row]).get(row["run_key"], NOTHING_LOST))
+    asked = {**clock(now, default_timeout_s), "asked_run": run_key(run_id)}
+    row = connection.execute(_ONE, asked).mappings().first()
+    return None if row is None else _with_losses(connection, [row])[0]
 
 
 def _records() -> Select[Any]:
@@ -129,6 +139,7 @@ def _records() -> Select[Any]:
             RUN_FUNNEL.c.candidates_out,
             RUN_FUNNEL.c.drop_ratio,
             _EVIDENCE.c.grade.label("evidence"),
+            _EVIDENCE.c.expired.label("decisions_expired"),
             _EVIDENCE.c.missing.label("chunks_missing"),
             _EVIDENCE.c.unreadable.label("chunks_unreadable"),
         )
@@ -160,6 +171,16 @@ _COLUMNS = (
     "trace_ids",
     "flags",
 )
+# Built once: putting a statement together takes longer than the database needs to answer it.
+_KEYS = wanted(RUN_KEY)
+_SHOWN = (
+    _records()
+    .where(runs.c.run_key == _KEYS.c.run_key)
+    .order_by(*(key.ordered() for key in _ORDER))
+    .execution_options(**KEPT)
+)
+_ASKED = bindparam("asked_run", type_=Uuid())
+_ONE = _records().where(runs.c.run_key == _ASKED, SHOWN).limit(1).execution_options(**KEPT)
 
 
 def _completeness(records: list[RunRecord]) -> ListCompleteness:

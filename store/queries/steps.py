@@ -6,10 +6,13 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     FromClause,
+    Integer,
     RowMapping,
     Select,
+    Table,
     Uuid,
     and_,
     bindparam,
@@ -18,12 +21,16 @@ from sqlalchemy import (
     true,
     tuple_,
 )
+from sqlalchemy.sql.visitors import iterate
 
+from store.engine import KEPT
 from store.ids import run_key
+from store.queries import bounds
 from store.queries.artifacts import of_one_step
 from store.queries.cursor import Cursors, SortKey, after
 from store.queries.derived import STEP_EVIDENCE, of_run, of_step, ordinals
 from store.queries.filters import Filters, PageRequest
+from store.queries.keys import STEP_KEY, values, wanted
 from store.queries.losses import of_steps
 from store.queries.records import NOTHING_LOST, step_record
 from store.queries.types import ListCompleteness, Page, StepRecord
@@ -50,31 +57,40 @@ def list_steps(
     planner takes (step_type, drop_ratio, started_at) instead.
     """
     question = filters.identity("steps")
-    wanted = matching(filters).limit(page.limit + 1)
+    statement = matching(filters).where(*in_window(connection, filters))
+    statement = statement.add_columns(steps.c.started_at).limit(page.limit + 1)
     if page.cursor is not None:
-        wanted = wanted.where(after(_ORDER, cursors.decode(question, page.cursor)))
-    rows = connection.execute(_shown(wanted.cte("wanted"))).mappings().all()
-    more, rows = len(rows) > page.limit, rows[: page.limit]
-    last = rows[-1] if more else None
-    position = (
-        None if last is None else [last["started_at"], last["run_key"], last["step_id"], last["attempt_key"]]
-    )
-    return _page(_with_losses(connection, rows), cursors, question, position)
+        statement = statement.where(after(_ORDER, cursors.decode(question, page.cursor)))
+    found = connection.execute(statement).all()
+    more, found = len(found) > page.limit, found[: page.limit]
+    last = found[-1] if more else None
+    position = None if last is None else [last.started_at, last.run_key, last.step_id, last.attempt_key]
+    return _page(steps_by_key(connection, found), cursors, question, position)
 
 
 def matching(filters: Filters) -> Select[Any]:
     """Return the keys of the steps that satisfy all filters, newest start first, ties by key."""
-    return (
-        select(steps.c.run_key, steps.c.run_day, steps.c.step_id, steps.c.attempt_key)
-        .join_from(steps, runs, of_run(steps, runs))
-        .where(*filters.clauses())
-        .order_by(*(key.ordered() for key in _ORDER))
-    )
+    clauses = filters.clauses()
+    matching = select(*(steps.c[name] for name, _ in STEP_KEY)).where(*clauses)
+    if any(_reads(clause, runs) for clause in clauses):
+        matching = matching.join_from(steps, runs, of_run(steps, runs))
+    return matching.order_by(*(key.ordered() for key in _ORDER))
 
 
-def steps_by_key(connection: Connection, keys: FromClause) -> list[StepRecord]:
-    """Return the steps with these keys, newest start first; keys: a table of columns as of ``matching``."""
-    return _with_losses(connection, connection.execute(_shown(keys)).mappings().all())
+def in_window(connection: Connection, filters: Filters) -> list[ColumnElement[bool]]:
+    """Return what else is true of the steps that satisfy the filters, so that fewer partitions are opened."""
+    return bounds.run_days(connection, steps, "steps", bounds.window(filters.own))
+
+
+def _reads(clause: ColumnElement[bool], table: Table) -> bool:
+    return any(getattr(part, "table", None) is table for part in iterate(clause))
+
+
+def steps_by_key(connection: Connection, keys: Sequence[Sequence[Any]]) -> list[StepRecord]:
+    """Return the steps with these keys, newest start first; keys: rows as of ``matching``."""
+    if not keys:
+        return []
+    return _with_losses(connection, connection.execute(_SHOWN, values(STEP_KEY, keys)).mappings().all())
 
 
 def _shown(keys: FromClause) -> Select[Any]:
@@ -86,8 +102,8 @@ def _shown(keys: FromClause) -> Select[Any]:
 
 def steps_of_run(connection: Connection, run_id: str, *, limit: int = MAX_STEPS) -> list[StepRecord]:
     """Return the first steps of a run in order; empty for an unknown run."""
-    rows = connection.execute(_OF_RUN.limit(limit), {"asked_run": run_key(run_id)}).mappings().all()
-    return _with_losses(connection, rows)
+    asked = {"asked_run": run_key(run_id), "asked_steps": limit}
+    return _with_losses(connection, connection.execute(_FIRST_OF_RUN, asked).mappings().all())
 
 
 def named_steps_of_run(
@@ -134,6 +150,7 @@ def _records(numbered: FromClause) -> Select[Any]:
             numbered.c.sort_entering,
             numbered.c.sort_ended_at,
             found.c.grade.label("evidence"),
+            found.c.expired.label("decisions_expired"),
             found.c.stored.label("decisions_stored"),
             found.c.missing.label("chunks_missing"),
             found.c.unreadable.label("chunks_unreadable"),
@@ -180,6 +197,8 @@ _RUN_ORDER_NAMES = (
 )
 _RUN_ORDER = tuple(SortKey(_NUMBERED.c[name]) for name in _RUN_ORDER_NAMES)
 _OF_RUN = _records(_NUMBERED).order_by(*(key.ordered() for key in _RUN_ORDER))
+_FIRST_OF_RUN = _OF_RUN.limit(bindparam("asked_steps", type_=Integer)).execution_options(**KEPT)
+_SHOWN = _shown(wanted(STEP_KEY)).execution_options(**KEPT)
 
 
 def _page(

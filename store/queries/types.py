@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
 from store.estimates import Estimate, Estimates
+from store.queries.types_outcomes import OutcomeRecord
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -42,7 +43,7 @@ class Missing:
     cause: str
     """
     A cause of the loss ledger (``store.losses.CAUSES``); ``chunk_missing``: announced, and nobody says what
-    became of it; ``unreadable``: stored, and cannot be unpacked.
+    became of it; ``expired``: retention has reached it; ``unreadable``: stored, and cannot be unpacked.
     """
     what: str
     """runs, steps, decisions (counted in candidates), artifacts, texts; chunks (of decisions)."""
@@ -289,6 +290,8 @@ class RunRecord:
     error_message: str | None
     flags: Sequence[FlagRecord]
     completeness: RunCompleteness
+    outcomes: Sequence[OutcomeRecord] = ()
+    """Late ones, the first 100: its own by name, then those of its items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +363,8 @@ class ItemDecision(DecisionRecord):
     step_type: str | None
     started_at: datetime
     """Start of the step."""
+    outcomes: Sequence[OutcomeRecord] = ()
+    """Late ones of the item in the run; of exports, none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -428,6 +433,8 @@ class Journey:
     steps: Sequence[JourneyStep]
     """The first ``MAX_STEPS`` steps of the run in order, and of the later ones those that name the item."""
     completeness: RunCompleteness
+    outcomes: Sequence[OutcomeRecord] = ()
+    """Late ones of the item in the run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from store.decisions import VERDICTS
 from store.losses import CAUSES, THINGS
 from store.queries.derived import RUN_FUNNEL, STEP_ATTEMPT, STEP_INDEX
+from store.queries.outcome_terms import EXAMPLE, OutcomeTerm, about_item, about_run
 from store.queries.status import RUN_DURATION_MS, RUN_STATUS, RUN_STATUSES, STEP_STATUSES
 from store.schema import runs, steps
 
-Kind = Literal["text", "number", "integer", "time"]
+Kind = Literal["text", "number", "integer", "time", "outcome"]
 
 STEP_TYPES = ("search", "filter", "rank", "select", "llm", "custom")
 FIELD_STATISTICS = ("missing", "mean", "std", "p50")
@@ -30,6 +31,7 @@ SUFFIXES: Mapping[Kind, Mapping[str, str]] = {
     "integer": {"": "eq"},
     "number": {"_gt": "gt", "_gte": "ge", "_lt": "lt", "_lte": "le"},
     "time": {"_after": "ge", "_before": "lt"},
+    "outcome": {"": "eq", "_gt": "gt", "_gte": "ge", "_lt": "lt", "_lte": "le"},
 }
 """How a parameter ends, per kind of field, and the name in ``operator`` of what it then does."""
 
@@ -58,8 +60,11 @@ class Family:
     meaning: str
     example: str
     """A name that somebody might have sent."""
-    expression: Callable[[str], ColumnElement[Any]]
-    """From the name after the prefix; raises ``ValueError`` with the accepted form."""
+    expression: Callable[[str], ColumnElement[Any] | OutcomeTerm | None]
+    """
+    From the name after the prefix; raises ``ValueError`` with the accepted form. None for decisions, which
+    are compared unpacked.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,15 @@ _STEP_FAMILIES = (
     *_documents(steps, "reasoning", "input", "output"),
 )
 _TAG = Family("tag", "text", "A tag of the run.", "market", _tag)
+OUTCOME = "outcome"
+"""Prefix of late outcomes; the field of this name is what the run itself declared."""
+
+
+def _outcome(meaning: str, expression: Callable[[str], OutcomeTerm | None]) -> Family:
+    return Family(OUTCOME, "outcome", meaning, EXAMPLE, expression)
+
+
+_OUTCOME = _outcome("A late outcome of the run or of an item in it.", about_run)
 _ENTITY = Field("entity", "text", "What the run decided about.", runs.c.entity)
 
 
@@ -211,7 +225,7 @@ STEPS = Vocabulary(
         Field("run_id", "text", "Id of the run.", runs.c.run_id),
         _ENTITY,
     ),
-    (*_STEP_FAMILIES, _TAG),
+    (*_STEP_FAMILIES, _TAG, _OUTCOME),
     language=True,
 )
 
@@ -232,7 +246,7 @@ RUNS = Vocabulary(
         _funnel("drop_ratio", "(in - out) / in, from 0 to 1."),
         _funnel("steps_count", "Rows of steps."),
     ),
-    (_TAG, *_documents(runs, "input", "output")),
+    (_TAG, _OUTCOME, *_documents(runs, "input", "output")),
     step=_STEP_OF_RUN,
     language=True,
 )
@@ -269,10 +283,14 @@ ITEM_HISTORY = Vocabulary(
         *(field for field in _STEP_FIELDS if field.name in ("pipeline", "name", "step_type", "started")),
         *(field for field in _DECISION_FIELDS if field.name not in ("item_id", "attempt")),
     ),
-    (),
+    (_outcome("A late outcome of the item in the run.", about_item),),
 )
 
-DECISIONS = Vocabulary("decisions", _DECISION_FIELDS, ())
+DECISIONS = Vocabulary(
+    "decisions",
+    _DECISION_FIELDS,
+    (_outcome("A late outcome of the candidate in the run.", lambda _: None),),
+)
 
 EXPORTED_DECISIONS = Vocabulary(
     "decisions",

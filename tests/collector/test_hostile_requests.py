@@ -176,16 +176,6 @@ def test_unsupported_events_are_partial_success(http: httpx.Client):
     assert "xray.someday" in answer.partial_success.error_message
 
 
-def test_outcomes_are_taken_with_a_warning(http: httpx.Client, collector: CollectorService):
-    """A late label is no bad data: nothing is rejected, and the sender hears that it is not stored."""
-    outcomes = [event("xray.outcome", {"xray.run.id": "r"}, trace="t") for _ in range(2)]
-    body = logs(outcomes).SerializeToString()
-    answer = ExportLogsServiceResponse.FromString(post(http, body, path="/v1/logs").content)
-    assert answer.partial_success.rejected_log_records == 0
-    assert answer.partial_success.error_message.count("xray.outcome") == 1
-    assert collector.telemetry.read()["records"] == {"xray.outcome": 2}
-
-
 def test_cors(http: httpx.Client):
     """A page of a configured origin may send; another may not."""
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}

@@ -15,7 +15,7 @@ from store.database import libpq_url
 from store.public_views import SCHEMA, VIEWS, CannotGrant, grant_reader
 from store.queries.filters import PageRequest
 from store.reader import Reader
-from store.rows import FINAL_END, RunWait
+from store.rows import FINAL_END, Outcome, RunWait
 from tests.fixtures.reading import START, Clock, Shelf, chunk, ns, run_copy, run_start, seconds, step_copy
 
 ALL = PageRequest(limit=1000)
@@ -72,6 +72,9 @@ def shelved(shelf: Shelf) -> Shelf:
         shelf.put(*steps.values())
         for step_id, attempt_key in list(steps)[:1]:
             shelf.put(chunk(run_id, step_id, ["x", "y"], "KE", attempt_key=attempt_key))
+    shelf.put(
+        Outcome("r1", "bad_match", "x", True, ns(START)), Outcome("r1", "refund", None, None, ns(START))
+    )
     return shelf
 
 
@@ -198,6 +201,13 @@ def test_a_reader_reads_the_views_and_nothing_else(
         for table in tables:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(sql.SQL("SELECT 1 FROM {}").format(sql.Identifier("public", table)))
+
+
+def test_outcomes_that_stand_are_there(shelved: Shelf, database_url: str) -> None:
+    """A row per late outcome, with its run; what was withdrawn is none."""
+    (row,) = _view(database_url, "outcomes")
+    assert (row["run_id"], row["name"], row["item_id"], row["value"]) == ("r1", "bad_match", "x", True)
+    assert row["observed_at"] == START
 
 
 def test_an_unknown_role_is_named(database_url: str) -> None:

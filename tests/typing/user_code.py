@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -72,6 +73,11 @@ def crossing(headers: dict[str, str], pool: ThreadPoolExecutor) -> str:
     with xray.join_run(headers) as run, run.step("s"):
         total: int = sum(pages(3))
     return f"{run.run_id} {verdict} {total}"
+
+
+def later(reviewed_at: datetime) -> None:
+    xray.outcome("run-1", "bad_match", True, item=Product("a", 1.0), source="support", time=reviewed_at)
+    xray.outcome("run-1", "refund", withdrawn=True)
 
 
 def existing(provider: TracerProvider) -> None:

@@ -1,0 +1,26 @@
+"""JSON bodies of requests, with a bound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import HTTPException, Request
+
+
+async def json_body(request: Request, max_bytes: int) -> Any:
+    """Return the parsed body; raises the failure of one that is too large or no JSON."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise refused(413, "too_large", f"the body has at most {max_bytes} bytes")
+    try:
+        return orjson.loads(bytes(body))
+    except orjson.JSONDecodeError as exc:
+        raise refused(422, "invalid_body", f"the body must be JSON: {exc}") from None
+
+
+def refused(status: int, code: str, message: str, parameter: str | None = None) -> HTTPException:
+    """Return a failure in the shape of the one error object."""
+    return HTTPException(status, {"code": code, "message": message, "parameter": parameter})

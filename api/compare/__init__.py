@@ -1,0 +1,1 @@
+"""How two runs, or two groups of runs, differ."""

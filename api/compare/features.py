@@ -1,0 +1,200 @@
+"""What can differ between two groups of runs: one figure per run, by the names of the filter language."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from store.queries.groups import RunFacts, StepFacts
+
+MAX_FEATURES = 600
+"""Figures that are tested; of more, those that most runs have."""
+MAX_WORDS = 20
+"""Values of one tag or field that are looked at, the most frequent ones."""
+
+_VERDICTS = ("kept", "eliminated", "scored", "selected", "not_selected", "deferred", "merged")
+_RUN_WORDS = ("pipeline_version", "status", "outcome", "service_name", "environment")
+_STEP_WORDS = ("model", "config_fingerprint")
+_LEVELS = (
+    "drop_ratio",
+    "candidates_in",
+    "candidates_out",
+    "duration_ms",
+    "score_mean",
+    "score_std",
+    "score_p50",
+)
+Scale = Literal["is", "share", "level"]
+"""``is``: 1 of a run for which it holds; ``share`` of the candidates that came in; ``level``: as recorded."""
+
+
+class Feature(NamedTuple):
+    """One figure."""
+
+    pipeline: str | None
+    """None where one pipeline is compared."""
+    step: str | None
+    """Name of the step; None of the run itself."""
+    step_type: str | None
+    field: str
+    """As in the filter language: ``reason.too_dear``, ``drop_ratio``, ``tag.market``."""
+    scale: Scale
+    word: str | None
+    """What the field is, where the figure says whether it is that."""
+
+
+class Features(NamedTuple):
+    """Figures of all runs."""
+
+    columns: Mapping[Feature, Mapping[Any, float]]
+    """Feature to run key to figure; runs that cannot have it are absent."""
+    left_out: int
+    """Features beyond ``MAX_FEATURES``."""
+
+
+class _Columns:
+    """Collects figures; what is absent of a run that could have it is 0."""
+
+    def __init__(self) -> None:
+        self.made: defaultdict[Feature, dict[Any, float]] = defaultdict(dict)
+        self.zero: dict[Feature, tuple[Any, ...]] = {}
+        """Feature to the place whose runs have 0 where nothing is noted."""
+        self.runs: defaultdict[tuple[Any, ...], list[Any]] = defaultdict(list)
+
+    def finished(self) -> dict[Feature, dict[Any, float]]:
+        """Fill in the zeros."""
+        for feature, place in self.zero.items():
+            column = self.made[feature]
+            for key in self.runs[place]:
+                column.setdefault(key, 0.0)
+        return {feature: column for feature, column in self.made.items() if len(set(column.values())) > 1}
+
+
+def features(runs: Sequence[RunFacts], steps: Iterable[StepFacts]) -> Features:
+    """Return all figures that are not the same in all runs."""
+    columns = _Columns()
+    several = len({run.pipeline for run in runs}) > 1
+    pipelines = {run.run_key: run.pipeline if several else None for run in runs}
+    _of_runs(columns, runs)
+    last: dict[tuple[Any, str], StepFacts] = {}
+    executions: Counter[tuple[Any, str]] = Counter()
+    for step in steps:
+        if step.run_key in pipelines:
+            last[step.run_key, step.name] = step
+            executions[step.run_key, step.name] += 1
+    for run in runs:
+        columns.runs["run", pipelines[run.run_key]].append(run.run_key)
+    for (run_key, name), step in last.items():
+        _of_step(columns, pipelines[run_key], step, executions[run_key, name])
+    made = _frequent_words(columns.finished())
+    chosen = sorted(made, key=lambda feature: (-len(made[feature]), _order(feature)))[:MAX_FEATURES]
+    return Features(
+        {feature: made[feature] for feature in sorted(chosen, key=_order)}, len(made) - len(chosen)
+    )
+
+
+def _order(feature: Feature) -> tuple[str, ...]:
+    return tuple("" if part is None else f"={part}" for part in feature)
+
+
+def _of_runs(columns: _Columns, runs: Sequence[RunFacts]) -> None:
+    all_runs = ("all",)
+    for run in runs:
+        columns.runs[all_runs].append(run.run_key)
+        words = {name: getattr(run, name) for name in _RUN_WORDS}
+        words |= {f"tag.{name}": value for name, value in (run.tags or {}).items()}
+        for field, word in words.items():
+            if isinstance(word, str):
+                feature = Feature(None, None, None, field, "is", word)
+                columns.made[feature][run.run_key] = 1.0
+                columns.zero[feature] = all_runs
+        if run.duration_ms is not None:
+            columns.made[Feature(None, None, None, "duration_ms", "level", None)][run.run_key] = (
+                run.duration_ms
+            )
+
+
+class _Note(NamedTuple):
+    """One figure of one execution."""
+
+    field: str
+    scale: Scale
+    value: float
+    zero: str | None = None
+    """Of which runs the figure is 0 where it is not noted: ``run``, ``ran`` or ``judged``."""
+    word: str | None = None
+
+
+def _of_step(columns: _Columns, pipeline: str | None, step: StepFacts, executions: int) -> None:
+    columns.runs["ran", pipeline, step.name].append(step.run_key)
+    if step.candidates_in:
+        columns.runs["judged", pipeline, step.name].append(step.run_key)
+    notes = [*_yes_and_no(step), *_levels(step), *_shares(step), *_named(step)]
+    for note in (*notes, _Note("executions", "level", float(executions))):
+        feature = Feature(pipeline, step.name, step.step_type, note.field, note.scale, note.word)
+        columns.made[feature][step.run_key] = note.value
+        if note.zero is not None:
+            columns.zero[feature] = (note.zero, pipeline, *([] if note.zero == "run" else [step.name]))
+
+
+def _yes_and_no(step: StepFacts) -> Iterable[_Note]:
+    yield _Note("name", "is", 1.0, "run", step.name)
+    yield _Note("status", "is", float(step.status == "error"), None, "error")
+    for name in _STEP_WORDS:
+        if (word := getattr(step, name)) is not None:
+            yield _Note(name, "is", 1.0, "ran", word)
+
+
+def _levels(step: StepFacts) -> Iterable[_Note]:
+    for name in _LEVELS:
+        if (level := getattr(step, name)) is not None:
+            yield _Note(name, "level", level)
+
+
+def _shares(step: StepFacts) -> Iterable[_Note]:
+    """Of the candidates that came in."""
+    if not step.candidates_in:
+        return
+    for name in _VERDICTS:
+        if count := getattr(step, name):
+            yield _Note(name, "share", count / step.candidates_in, "judged")
+    for code, count in zip(step.reason_codes or (), step.reason_counts or (), strict=False):
+        yield _Note(f"reason.{code}", "share", count / step.candidates_in, "judged")
+
+
+def _named(step: StepFacts) -> Iterable[_Note]:
+    """What the sender named."""
+    for name, metric in (step.metrics or {}).items():
+        if _is_number(metric):
+            yield _Note(f"metric.{name}", "level", metric)
+    for field, statistics in (step.fields or {}).items():
+        for name in ("missing", "mean"):
+            figure = statistics.get(name)
+            if figure is not None and _is_number(figure):
+                yield _Note(f"field.{field}.{name}", "level", figure)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _frequent_words(made: Mapping[Feature, Mapping[Any, float]]) -> dict[Feature, Mapping[Any, float]]:
+    """Leave out rare values of a tag or field, and the second of two that exclude each other."""
+    by_field: defaultdict[tuple[Any, ...], list[Feature]] = defaultdict(list)
+    found: dict[Feature, Mapping[Any, float]] = {}
+    for feature, column in made.items():
+        if feature.word is None:
+            found[feature] = column
+        else:
+            by_field[feature[:4]].append(feature)
+    for words in by_field.values():
+        words.sort(key=lambda feature: (-sum(made[feature].values()), feature.word or ""))
+        of_two = len(words) == 2 and _exclude(made[words[0]], made[words[1]])
+        found |= {feature: made[feature] for feature in words[1 if of_two else 0 : MAX_WORDS]}
+    return found
+
+
+def _exclude(one: Mapping[Any, float], other: Mapping[Any, float]) -> bool:
+    """Whether of two yes and no figures each says the same as the other."""
+    return one.keys() == other.keys() and all(one[key] + other[key] == 1 for key in one)

@@ -1,0 +1,99 @@
+"""Where two groups of runs differ, ranked, with how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.compare.features import Feature, Features
+from api.compare.statistics import Observed, Result, adjusted, compare
+
+LEVEL = 0.05
+"""Share of what is called significant that may be chance."""
+MIN_RUNS = 8
+"""Of each group: with fewer no figure could be significant after the correction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One figure in which the groups differ, or may."""
+
+    feature: Feature
+    result: Result
+    q_value: float
+    """The false discovery rate at which it would still be called significant."""
+    significant: bool
+    defining: bool
+    """Its field stands in the expressions that made the groups, so that it differs by definition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How two groups differ."""
+
+    findings: Sequence[Finding]
+    """Significant ones first, the largest certain effect first."""
+    tests: int
+    left_out: int
+
+
+def compare_groups(
+    bad_runs: Collection[Any],
+    good_runs: Collection[Any],
+    strata: Mapping[Any, int],
+    found: Features,
+    *,
+    defining: Collection[str],
+    level: float = LEVEL,
+) -> Comparison:
+    """
+    Test each figure. bad_runs, good_runs: keys; strata: key to stratum; defining: fields of the expressions.
+
+    The same rows give the same answer to the byte: sums are rounded, ties are broken by name.
+    """
+    if min(len(bad_runs), len(good_runs)) < MIN_RUNS:
+        return Comparison((), 0, found.left_out)
+    bad = frozenset(bad_runs)
+    tested = []
+    for feature, column in found.columns.items():
+        result = _tested(feature, column, bad, strata)
+        if result is not None:
+            tested.append((feature, result))
+    q_values = adjusted([result.p_value for _, result in tested])
+    findings = [
+        Finding(feature, result, _rounded(q), q <= level, feature.field in defining)
+        for (feature, result), q in zip(tested, q_values, strict=True)
+    ]
+    findings.sort(key=_rank)
+    return Comparison(findings, len(tested), found.left_out)
+
+
+def _tested(
+    feature: Feature, column: Mapping[Any, float], bad: Collection[Any], strata: Mapping[Any, int]
+) -> Result | None:
+    observed = [Observed(strata[key], key in bad, value) for key, value in column.items() if key in strata]
+    bad_n = sum(one.bad for one in observed)
+    if min(bad_n, len(observed) - bad_n) < MIN_RUNS:
+        return None
+    made = compare(observed, binary=feature.scale == "is")
+    return None if made is None else Result(made.bad_n, made.good_n, *map(_rounded, made[2:]))
+
+
+def _rounded(value: float) -> float:
+    """Six digits: what lies behind may hang on the order of a sum."""
+    return float(f"{value:.6g}")
+
+
+def _rank(finding: Finding) -> tuple[Any, ...]:
+    result = finding.result
+    certain = max(0.0, result.low, -result.high)
+    name = tuple("" if part is None else part for part in finding.feature)
+    return (
+        not finding.significant,
+        finding.defining,
+        -certain,
+        result.p_value if not certain else 0.0,
+        -abs(result.effect),
+        name,
+    )

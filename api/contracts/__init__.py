@@ -1,0 +1,1 @@
+"""Decision contracts: what must hold of runs, checked on what is stored."""

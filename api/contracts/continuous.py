@@ -1,0 +1,38 @@
+"""The continuous check of stored contracts: a task of upkeep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from api.contracts.checking import Scope, check
+from api.contracts.declared import ContractProblem, contract
+from api.schemas_contracts import verdict
+from store.contract_shelf import ContractResult, due, note
+from store.reader import Reader
+
+EVERY = timedelta(minutes=5)
+INTERVAL_S = 20.0
+"""Of the task: so soon a contract that was put is checked for the first time."""
+
+
+def check_due(
+    connection: psycopg.Connection[Any],
+    reader: Reader,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> None:
+    """Check the contracts that are due and keep the results; raises what the store raises."""
+    for contract_id, document in due(connection, now()):
+        at = now()
+        try:
+            declared = contract(document, contract_id)
+        except ContractProblem:
+            # Of a version that knew more: it is left for that one.
+            continue
+        scope = Scope(started_after=at - declared.window, started_before=at)
+        answer = verdict(check(reader, declared, scope), scope)
+        result = ContractResult(at, answer.state, answer.model_dump(mode="json"))
+        note(connection, contract_id, result, at + EVERY)

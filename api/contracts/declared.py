@@ -1,0 +1,251 @@
+"""
+Contracts as people declare them, in YAML or JSON, checked to the last word.
+
+A contract says one thing: a share of runs, a figure of steps, the share of a reason, or that an item
+gets somewhere. ``runs`` and ``steps`` say of which, in the filter language.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from api.contracts.judging import SIGNS, Sign
+from store.queries.errors import InvalidParameter
+from store.queries.filters import Filters, parse
+from store.queries.language import MAX_CHARS
+from store.queries.vocabulary import RUNS, STEP_TYPES, STEPS
+
+MAX_CONTRACTS = 200
+MAX_FILE_BYTES = 256 * 1024
+ID_FORM = "1 to 128 characters of A-Z, a-z, 0-9, ., _ and -"
+_ID = r"^[A-Za-z0-9._-]{1,128}$"
+_SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*", re.ASCII)
+_DURATION = re.compile(r"(\d{1,6})\s*([mhd])", re.ASCII)
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+FIGURES = tuple(
+    f"{field}.{statistic}"
+    for field in ("drop_ratio", "duration_ms", "score_mean")
+    for statistic in ("mean", "p50", "p90", "p95", "p99")
+)
+
+
+class ContractProblem(ValueError):
+    """What is no contract; the text names the place and what is accepted there."""
+
+
+def _share(value: Any) -> Any:
+    found = _SHARE.fullmatch(value) if isinstance(value, str) else None
+    try:
+        share = Fraction(found[1]) / 100 if found else Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(-1)
+    if isinstance(value, bool) or not 0 <= share <= 1:
+        raise ValueError("must be a share such as 5 % or 0.05, from 0 to 1")
+    return share
+
+
+def duration(value: Any) -> Any:
+    """Return the length of time that ``90m``, ``24h`` or ``7d`` says."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if found is None or not int(found[1]):
+        raise ValueError("must be a length of time such as 90m, 24h or 7d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+Share = Annotated[Fraction, BeforeValidator(_share)]
+Window = Annotated[timedelta, BeforeValidator(duration)]
+Expression = Annotated[str, Field(min_length=1, max_length=MAX_CHARS)]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class _Limited(_Declared):
+    """Exactly one of the signs, with its limit."""
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> _Limited:
+        if len(list(self._limits())) != 1:
+            known = ", ".join(sign for sign in SIGNS if sign in type(self).model_fields)
+            raise ValueError(f"one of {known} is needed, and only one")
+        return self
+
+    def _limits(self) -> Iterator[tuple[Sign, Any]]:
+        for sign in SIGNS:
+            if (limit := getattr(self, sign, None)) is not None:
+                yield sign, limit
+
+    @property
+    def limit(self) -> tuple[Sign, Any]:
+        """The sign and what it compares with."""
+        return next(self._limits())
+
+
+class ShareOfRuns(_Limited):
+    """The share of runs of which an expression is true."""
+
+    where: Expression
+    at_most: Share | None = None
+    at_least: Share | None = None
+
+
+class FigureOfSteps(_Limited):
+    """A percentile or mean over steps."""
+
+    of: Literal[FIGURES]  # type: ignore[valid-type]
+    at_most: float | None = None
+    below: float | None = None
+    at_least: float | None = None
+    above: float | None = None
+
+
+class ShareOfReason(_Limited):
+    """The share of candidates that got a reason, of those that came into the steps."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=512)]
+    at_most: Share | None = None
+    at_least: Share | None = None
+
+
+class Target(_Declared):
+    """The step that an item must get to."""
+
+    step_type: Literal[STEP_TYPES] | None = None  # type: ignore[valid-type]
+    name: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Target:
+        if (self.step_type is None) == (self.name is None):
+            raise ValueError("one of step_type, name is needed, and only one")
+        return self
+
+
+class ItemReaches(_Limited):
+    """The share of runs in which a step of the target judges an item."""
+
+    id: Annotated[str, Field(min_length=1, max_length=512)]
+    reaches: Target
+    at_most: Share | None = None
+    at_least: Share | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _every_run(cls, sent: Any) -> Any:
+        if isinstance(sent, Mapping) and not {"at_most", "at_least"} & sent.keys():
+            return {**sent, "at_least": "100 %"}
+        return sent
+
+
+KINDS = ("share_of_runs", "figure", "share_of_reason", "item")
+_OF_STEPS = ("figure", "share_of_reason")
+
+
+class Contract(_Declared):
+    """One thing that must hold."""
+
+    id: Annotated[str, Field(pattern=_ID)]
+    about: Annotated[str, Field(max_length=2048)] | None = None
+    runs: Expression | None = None
+    steps: Expression | None = None
+    window: Window = timedelta(days=1)
+    """Of the continuous check: runs that started so long ago at most."""
+    share_of_runs: ShareOfRuns | None = None
+    figure: FigureOfSteps | None = None
+    share_of_reason: ShareOfReason | None = None
+    item: ItemReaches | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Contract:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"one of {', '.join(KINDS)} is needed, and only one")
+        word, other = ("steps", "runs") if given[0] in _OF_STEPS else ("runs", "steps")
+        if getattr(self, other) is not None:
+            raise ValueError(f"{other} is not asked by {given[0]}; {word} says of which")
+        for field, text in (("runs", self.runs), ("steps", self.steps)):
+            if text is not None:
+                _understood(field, text)
+        if self.share_of_runs is not None:
+            _understood("share_of_runs.where", self.share_of_runs.where)
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Which of ``KINDS`` it is."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def limit(self) -> tuple[Sign, Any]:
+        """The sign and what it compares with."""
+        limited: _Limited = getattr(self, self.kind)
+        return limited.limit
+
+
+def _understood(field: str, text: str) -> Filters:
+    try:
+        return parse(STEPS if field == "steps" else RUNS, [("q", text)])[0]
+    except InvalidParameter as exc:
+        raise ValueError(f"{field}: {exc}") from None
+
+
+def contract(document: Any, contract_id: str | None = None) -> Contract:
+    """Return the contract that a parsed document declares; raises ``ContractProblem``."""
+    if contract_id is not None and isinstance(document, Mapping):
+        if document.get("id", contract_id) != contract_id:
+            raise ContractProblem("id: the contract says another id")
+        document = {**document, "id": contract_id}
+    try:
+        return Contract.model_validate(document)
+    except ValidationError as exc:
+        raise ContractProblem(_pointed(exc)) from None
+
+
+def contracts(document: Any) -> list[Contract]:
+    """Return the contracts of ``{"contracts": […]}``; raises ``ContractProblem``."""
+    listed = document.get("contracts") if isinstance(document, Mapping) else None
+    if not isinstance(listed, list) or not listed or set(document) != {"contracts"}:
+        raise ContractProblem("contracts: a list of contracts is needed, and nothing beside it")
+    if len(listed) > MAX_CONTRACTS:
+        raise ContractProblem(f"contracts: at most {MAX_CONTRACTS} are checked at once, got {len(listed)}")
+    found: list[Contract] = []
+    for place, each in enumerate(listed):
+        try:
+            found.append(contract(each))
+        except ContractProblem as exc:
+            name = each.get("id") if isinstance(each, Mapping) else None
+            raise ContractProblem(f"contracts[{place}]{f' ({name})' if name else ''}: {exc}") from None
+    seen: set[str] = set()
+    for place, each in enumerate(found):
+        if each.id in seen:
+            raise ContractProblem(f"contracts[{place}].id: {each.id} was declared before")
+        seen.add(each.id)
+    return found
+
+
+def load(text: str) -> Any:
+    """Return the document of a YAML file; raises ``ContractProblem`` with line and column."""
+    if len(text.encode()) > MAX_FILE_BYTES:
+        raise ContractProblem(f"a file of contracts has at most {MAX_FILE_BYTES} bytes")
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark
+        at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ContractProblem(f"{at}{exc.problem}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as exc:
+        raise ContractProblem(f"no YAML: {exc}") from None
+
+
+def _pointed(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    words = first["msg"].removeprefix("Value error, ")
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {words}" if place else words

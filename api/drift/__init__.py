@@ -1,0 +1,1 @@
+"""Whether steps give their reasons as often as they used to."""

@@ -1,0 +1,201 @@
+"""
+What is usual: the figures of each step over a baseline, and which of them follow from earlier ones.
+
+Everything here is true of the baseline alone and found when it is first asked for, so that many runs can
+be held against one baseline for little more than the price of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from operator import mul
+from statistics import median
+from typing import NamedTuple
+
+from store.queries.figures import Figures
+
+MIN_RUNS = 20
+"""Executions in the baseline below which nothing is said."""
+FEATURES = 3
+"""Figures of earlier steps that one is held against at most."""
+OPEN = 16
+"""Of all earlier figures, those that are looked at for the second and the third."""
+MIN_CORRELATION = 0.35
+"""Of 200 runs and some hundred figures, chance alone seldom reaches it."""
+CHANCE = 3.5
+"""The same in standard deviations of a correlation by chance, 1 / √n."""
+NORMAL = 1.4826
+"""Standard deviations to a median distance from the median, of a normal distribution."""
+TAIL, TAIL_DEVIATIONS = 0.97, 2.17
+"""The share of a normal distribution within so many deviations: wider tails widen the spread."""
+FEW = 2.0
+"""A spread of n runs is a guess, widened by this many n-ths."""
+FLOORS = {"share": 0.004, "part": 0.004, "level": 1e-9, "amount": 0.02}
+RELATIVE_FLOOR = 0.01
+"""Of a level's own size."""
+
+Place = tuple[str, str]
+"""Name of a step and of its figure."""
+
+
+class Term(NamedTuple):
+    """What one earlier figure tells about another."""
+
+    place: Place
+    slope: float
+    doubt: float
+    """Variance of the slope."""
+
+
+class Model(NamedTuple):
+    """What earlier figures tell about another; without terms nothing."""
+
+    terms: Sequence[Term]
+    spread: float
+    """Of what they do not tell."""
+
+
+class Column:
+    """One figure of one step over the baseline."""
+
+    def __init__(self, kind: str, values: Sequence[float | None], usual_size: float) -> None:
+        """values: a run each, None where it lacks the figure. usual_size: of the step's executions."""
+        numbers = [value for value in values if value is not None]
+        self.kind = kind
+        self.values = values
+        self.median = median(numbers)
+        self.low, self.high = min(numbers), max(numbers)
+        self.known = len(numbers)
+        self._spread = spread([number - self.median for number in numbers]) * (1 + FEW / self.known)
+        self._usual_size = usual_size
+        self._models: dict[tuple[Place, ...], Model] = {}
+
+    def deviation(self, size: int) -> float:
+        """One deviation, of an execution with so many candidates."""
+        if self.kind == "amount":
+            return max(self._spread, FLOORS[self.kind])
+        # What comes of few candidates varies more: as the root of their number.
+        wide = self._spread * math.sqrt(max(1.0, self._usual_size / size))
+        if self.kind == "level":
+            return max(wide, FLOORS[self.kind], RELATIVE_FLOOR * abs(self.median))
+        # Of a share that is 0 in all runs, one candidate is no wonder.
+        share = min(max(self.median, 0.5 / size), 1 - 0.5 / size)
+        return max(wide, FLOORS[self.kind], 0.5 * math.sqrt(share * (1 - share) / size))
+
+    def widened(self, spread_of_rest: float, deviation: float) -> float:
+        """What is not told by others, as much wider as the deviation is than the spread."""
+        return spread_of_rest * deviation / self._spread if self._spread else 0.0
+
+    def model(self, earlier: Mapping[Place, Column]) -> Model:
+        """What earlier figures tell about this one; fitted once for the same ones."""
+        key = tuple(earlier)
+        found = self._models.get(key)
+        if found is None:
+            found = self._models[key] = _fit(self, earlier)
+        return found
+
+
+class Usual:
+    """The figures of a baseline, by step."""
+
+    def __init__(self, baseline: Sequence[Mapping[str, Figures]]) -> None:
+        self._baseline = baseline
+        self._steps: dict[str, dict[str, Column]] = {}
+
+    def __len__(self) -> int:
+        return len(self._baseline)
+
+    def columns(self, step: str, own: Figures) -> dict[str, Column]:
+        """Figure → column, also for shares that only ``own`` has; empty where too few runs have the step."""
+        known = [run.get(step) for run in self._baseline]
+        present = [figures for figures in known if figures is not None]
+        if len(present) < MIN_RUNS:
+            return {}
+        found = self._steps.get(step)
+        if found is None:
+            names = dict.fromkeys(name for figures in present for name in figures.values)
+            found = self._steps[step] = _columns(names, known)
+        new = [name for name in own.values if name not in found and name.startswith("share:")]
+        return found | _columns(new, known) if new else found
+
+
+def absent(figure: str, figures: Mapping[str, float]) -> float | None:
+    """
+    What it means that a figure is not recorded.
+
+    A share is one of nobody, and a source beside others gave nothing; all else is unknown.
+    """
+    if figure.startswith("share:"):
+        return 0.0
+    if figure.startswith("amount:from ") and any(name.startswith("amount:from ") for name in figures):
+        return 0.0
+    return None
+
+
+def spread(differences: Sequence[float]) -> float:
+    """Robust against a few odd runs in the baseline, and honest about long tails."""
+    distances = sorted(map(abs, differences))
+    tail = distances[min(len(distances) - 1, int(TAIL * len(distances)))]
+    return max(NORMAL * median(distances), tail / TAIL_DEVIATIONS)
+
+
+def _columns(names: Sequence[str] | Mapping[str, None], known: Sequence[Figures | None]) -> dict[str, Column]:
+    size = median(figures.size for figures in known if figures is not None)
+    found = {}
+    for name in names:
+        values = [
+            None if figures is None else figures.values.get(name, absent(name, figures.values))
+            for figures in known
+        ]
+        if sum(value is not None for value in values) >= MIN_RUNS:
+            found[name] = Column(name.partition(":")[0], values, size)
+    return found
+
+
+class _Candidate(NamedTuple):
+    """An earlier figure, over the runs that the later one is known of."""
+
+    place: Place
+    centred: Sequence[float]
+    squares: float
+
+
+def _fit(column: Column, earlier: Mapping[Place, Column]) -> Model:
+    """The up to three earlier figures that go with this one the most, one after the other."""
+    places = [at for at, value in enumerate(column.values) if value is not None]
+    rest = _centred(column, places)
+    # Of few runs, chance finds something that goes with anything.
+    least = max(MIN_CORRELATION, CHANCE / math.sqrt(len(places)))
+    candidates = [_candidate(place, other, places) for place, other in earlier.items()]
+    terms: list[Term] = []
+    for _ in range(FEATURES):
+        own = sum(map(mul, rest, rest))
+        if own <= 0:
+            break
+        ranked = sorted(
+            (
+                (abs(product) / math.sqrt(own * one.squares), product / one.squares, one)
+                for one in candidates
+                if one.squares > 0
+                for product in (sum(map(mul, rest, one.centred)),)
+            ),
+            key=lambda found: -found[0],
+        )
+        if not ranked or ranked[0][0] < least:
+            break
+        _, slope, best = ranked[0]
+        rest = [one - slope * other for one, other in zip(rest, best.centred, strict=True)]
+        terms.append(Term(best.place, slope, sum(map(mul, rest, rest)) / len(rest) / best.squares))
+        candidates = [one for _, _, one in ranked[1:OPEN]]
+    return Model(terms, spread(rest) * (1 + FEW / len(rest)) if terms else 0.0)
+
+
+def _candidate(place: Place, column: Column, places: Sequence[int]) -> _Candidate:
+    centred = _centred(column, places)
+    return _Candidate(place, centred, sum(map(mul, centred, centred)))
+
+
+def _centred(column: Column, places: Sequence[int]) -> list[float]:
+    values = column.values
+    return [0.0 if (value := values[at]) is None else value - column.median for at in places]

@@ -1,0 +1,99 @@
+"""How a rule compares value and threshold, as far as the record shows it."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeGuard
+
+Number = int | float
+
+SIGNS: Mapping[str, Callable[[Number, Number], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+"""What holds between value and threshold of a candidate that passes."""
+UPPER = frozenset(("<", "<="))
+LOWER = frozenset((">", ">="))
+
+
+class Observation(NamedTuple):
+    """What a rule said of one candidate."""
+
+    passed: bool | None
+    """None: not recorded."""
+    value: object = None
+    threshold: object = None
+    missing: bool = False
+    """The value was looked for and absent."""
+
+
+@dataclass(frozen=True)
+class Comparator:
+    """The signs that the record leaves open, and how well it is known that there are no others."""
+
+    signs: frozenset[str]
+    """Empty: the record contradicts each of them."""
+    declared: bool = False
+    shown: bool = False
+    """The record has a candidate on either side of the limit, neither of them at it."""
+
+    def results(self, value: Number, threshold: Number) -> frozenset[bool]:
+        """What the signs say of a value; of two results either may be."""
+        return frozenset(SIGNS[sign](value, threshold) for sign in self.signs)
+
+    @property
+    def upper(self) -> bool | None:
+        """Whether the threshold is the largest value that may pass; None: not known."""
+        if not self.signs:
+            return None
+        return True if self.signs <= UPPER else False if self.signs <= LOWER else None
+
+    def just_passing(self, value: Number) -> Number:
+        """The threshold nearest to the value with which it passes under each sign."""
+        if self.upper:
+            return value if self.signs == {"<="} else math.nextafter(value, math.inf)
+        return value if self.signs == {">="} else math.nextafter(value, -math.inf)
+
+    def just_failing(self, value: Number) -> Number:
+        """The threshold nearest to the value with which it fails under each sign."""
+        if self.upper:
+            return value if self.signs == {"<"} else math.nextafter(value, -math.inf)
+        return value if self.signs == {">"} else math.nextafter(value, math.inf)
+
+    @property
+    def text(self) -> str | None:
+        """The sign, or those that are open, such as ``< or <=``."""
+        return " or ".join(sorted(self.signs)) or None
+
+
+def is_number(value: object) -> TypeGuard[Number]:
+    """A number that can be compared; a boolean is none."""
+    return (type(value) is float and math.isfinite(value)) or type(value) is int
+
+
+def comparator(observed: Iterable[Observation | None], declared: str | None) -> Comparator:
+    """
+    Return the signs that agree with all observations, or with the declared one if that does.
+
+    Other rules than a comparison (equality, a band, a set) leave no sign open, or show no candidate
+    on one of the sides.
+    """
+    open_signs = set(SIGNS if declared is None else [declared])
+    passing_off, failing_off = False, False
+    for observation in observed:
+        if observation is None or observation.passed is None:
+            continue
+        value, threshold = observation.value, observation.threshold
+        if is_number(value) and is_number(threshold):
+            open_signs -= {
+                sign for sign in open_signs if SIGNS[sign](value, threshold) is not observation.passed
+            }
+            if value != threshold:
+                passing_off |= observation.passed
+                failing_off |= not observation.passed
+    return Comparator(frozenset(open_signs), declared is not None, passing_off and failing_off)

@@ -1,0 +1,193 @@
+"""
+A run once more under changed rules, step by step.
+
+Nothing is run: verdicts follow from what the steps recorded, or they are unknown. What follows for
+certain and what follows only if the record shows all rules are two passes of the same code
+(``assume``), so that neither leaks into the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from api.replay.facts import PASSING, Change, StepFacts
+from api.replay.judging import Verdict, as_recorded, rejudge
+from api.replay.ordering import Field, reorder
+
+
+class Fate(NamedTuple):
+    """What became of an item, and at which step that was decided."""
+
+    word: str | None
+    """kept, selected, eliminated, not_selected, … ; None: not known, for the cause."""
+    step_id: str
+    cause: str | None = None
+
+
+@dataclass
+class Replayed:
+    """One step once more."""
+
+    step: StepFacts
+    verdicts: Sequence[Verdict]
+    """Per decision, if the candidate arrives."""
+    arrives: Sequence[bool | None]
+    """Per decision; None: not known."""
+    newcomers: Mapping[str, bool | None]
+    """Items that arrive and did not before; None: perhaps."""
+    hidden: bool
+    """Whether candidates that the record does not name may come or stay away."""
+    ancestors: frozenset[str] = frozenset()
+    """Steps from which its candidates come, as far as that is known."""
+    out: dict[str, bool | None] = field(default_factory=dict)
+    """Item to whether it goes on."""
+    changed: bool = False
+    """Whether what goes on may be other than what went on."""
+
+
+@dataclass
+class Rerun:
+    """A run once more."""
+
+    steps: dict[str, Replayed]
+    fates: dict[str, Fate]
+
+
+def rerun(steps: Sequence[StepFacts], changes: Sequence[Change], assume: bool) -> Rerun:
+    """
+    Return what the steps would have decided, in their order.
+
+    Raises ``rules.NoSuchRule`` for a rule that a changed step does not have.
+    """
+    done: dict[str, Replayed] = {}
+    fates: dict[str, Fate] = {}
+    for step in steps:
+        mine = [change for change in changes if change.step_id == step.step_id]
+        replayed = _arrivals(step, done, assume)
+        replayed.ancestors = frozenset(step.feeds).union(
+            *(done[feed].ancestors for feed in step.feeds if feed in done)
+        )
+        slate_changed = (
+            replayed.hidden
+            or bool(replayed.newcomers)
+            or any(arrives is not True for arrives in replayed.arrives)
+        )
+        replayed.verdicts = _verdicts(step, mine, replayed, slate_changed, assume)
+        _settle(replayed, fates, concerned=slate_changed or bool(mine))
+        done[step.step_id] = replayed
+    return Rerun(done, fates)
+
+
+def _arrivals(step: StepFacts, done: Mapping[str, Replayed], assume: bool) -> Replayed:
+    feeds = [done[feed] for feed in step.feeds if feed in done]
+    before = any(replayed.changed for replayed in done.values())
+    if not before:
+        return Replayed(step, (), [True] * len(step.decisions), {}, hidden=False)
+    if not feeds:
+        alone = step.is_source and step.declared.item_independent is not False
+        stays = alone and (assume or step.declared.item_independent is True)
+        return Replayed(step, (), [True if stays else None] * len(step.decisions), {}, hidden=not stays)
+    line = frozenset(step.feeds).union(*(feed.ancestors for feed in feeds))
+    aside = [replayed.step for replayed in done.values() if replayed.step.step_id not in line]
+    arrives = {item: _arrives(item, feeds, aside) for item in step.by_item}
+    newcomers = {
+        item: passes
+        for feed in feeds
+        for item, passes in feed.out.items()
+        if passes is not False and item not in feed.step.passed and item not in arrives
+    }
+    hidden = any(feed.hidden for feed in feeds)
+    return Replayed(step, (), [arrives[d.item_id] for d in step.decisions], newcomers, hidden)
+
+
+def _arrives(item: str, feeds: Sequence[Replayed], aside: Sequence[StepFacts]) -> bool | None:
+    """
+    Whether an item that did arrive does. aside: steps before that are not known to hand over to it.
+    """
+    if not any(item in feed.step.passed for feed in feeds):
+        # It came from nobody knows where, or the step before did not record it.
+        return True if all(not feed.changed and feed.step.evidence != "full" for feed in feeds) else None
+    if any(feed.out.get(item) for feed in feeds):
+        return True
+    unsure = any(feed.out.get(item) is None and (item in feed.out or feed.hidden) for feed in feeds)
+    return None if unsure or any(item in step.passed for step in aside) else False
+
+
+def _verdicts(
+    step: StepFacts, mine: Sequence[Change], replayed: Replayed, slate_changed: bool, assume: bool
+) -> Sequence[Verdict]:
+    if not mine and not slate_changed:
+        return as_recorded(step)
+    if step.trouble is not None:
+        return [Verdict(None, step.trouble)] * len(step.decisions)
+    rules = [change for change in mine if change.top_k is None]
+    if step.cuts and not rules:
+        newcomers = None if replayed.hidden else len(replayed.newcomers)
+        field = Field(
+            [arrives is True for arrives in replayed.arrives],
+            [arrives is not False for arrives in replayed.arrives],
+            newcomers,
+        )
+        top_k = next((change.top_k for change in reversed(mine) if change.top_k is not None), None)
+        return reorder(step, field, top_k, assume)
+    if len(rules) < len(mine) or (slate_changed and not _judges_alone(step, assume)):
+        return [Verdict(None, "depends_on_others")] * len(step.decisions)
+    return rejudge(step, rules, assume) if rules else as_recorded(step)
+
+
+def _judges_alone(step: StepFacts, assume: bool) -> bool:
+    """Whether a verdict stands beside any other candidates."""
+    if step.cuts or step.looks_at_others:
+        return False
+    return step.declared.item_independent is True or (assume and step.step_type in ("filter", "search"))
+
+
+def _settle(replayed: Replayed, fates: dict[str, Fate], concerned: bool) -> None:
+    """Says for each item whether it goes on, and what became of it so far."""
+    step = replayed.step
+    for item, places in step.by_item.items():
+        verdicts = [replayed.verdicts[place] for place in places]
+        arrives = replayed.arrives[places[0]]
+        replayed.out[item] = passes = _goes_on(step, places, verdicts, arrives)
+        if passes is not (item in step.passed):
+            replayed.changed = True
+        if arrives is not False:  # else it was lost before
+            fates[item] = _fate(step, verdicts, arrives)
+    for item in replayed.newcomers:
+        replayed.out[item] = None
+        if fates[item].cause != "never_judged":
+            fates[item] = Fate(None, step.step_id, "never_judged")
+    if concerned and step.evidence == "none":
+        for item, fate in fates.items():
+            if fate.word in PASSING:
+                fates[item] = Fate(None, step.step_id, "no_decisions")
+    replayed.hidden = replayed.hidden or (concerned and step.evidence != "full")
+    replayed.changed = replayed.changed or replayed.hidden or bool(replayed.newcomers)
+
+
+def _goes_on(
+    step: StepFacts, places: Sequence[int], verdicts: Sequence[Verdict], arrives: bool | None
+) -> bool | None:
+    passing = [verdict.passes for verdict in verdicts]
+    if arrives is False or all(passes is False for passes in passing):
+        return False
+    if arrives is None or any(passes is None for passes in passing):
+        return None
+    before = [step.decisions[place].verdict in PASSING for place in places]
+    # Judged several times, it may go on several times: later steps saw another number of it.
+    return True if passing == before or not any(before) else None
+
+
+def _fate(step: StepFacts, verdicts: Sequence[Verdict], arrives: bool | None) -> Fate:
+    """Of several decisions the last that goes on counts, else the last."""
+    passing = [verdict.passes for verdict in verdicts]
+    if arrives is None:
+        return Fate(None, step.step_id, "arrival")
+    if all(passes is False for passes in passing):
+        return Fate(verdicts[-1].word, step.step_id)
+    if None in passing:
+        cause = next(verdict.cause for verdict in verdicts if verdict.passes is None)
+        return Fate(None, step.step_id, cause)
+    return Fate([verdict.word for verdict in verdicts if verdict.passes][-1], step.step_id)

@@ -1,0 +1,124 @@
+"""What a step that keeps the best by score would have kept of other candidates, or with another number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from api.replay.facts import PASSING, StepFacts
+from api.replay.judging import Verdict
+
+_UNKNOWN = Verdict(None, "depends_on_others")
+
+
+class Field(NamedTuple):
+    """The candidates that compete, as far as it is known."""
+
+    certain: Sequence[bool]
+    """Per decision, whether the candidate certainly arrives."""
+    possible: Sequence[bool]
+    """Per decision, whether it may arrive."""
+    newcomers: int | None
+    """Candidates without a score that may arrive too; None: nobody knows how many."""
+
+
+def reorder(step: StepFacts, field: Field, top_k: int | None, assume: bool) -> list[Verdict]:
+    """
+    Return the verdicts, in the order of the decisions.
+
+    top_k: the changed number; None: as before. A candidate is sure of its place where it would be
+    among the best whoever else may arrive. Certain only of a step that declares that scores do not
+    depend on the other candidates; assume: also where the recorded order follows from the scores.
+    """
+    judged = step.decisions
+    independent = step.declared.item_independent is True or (
+        assume and step.declared.item_independent is not False and step.step_type in ("rank", "select")
+    )
+    losers = any(d.verdict == "not_selected" for d in judged)
+    keeps = sum(d.verdict in PASSING for d in judged)
+    if not independent or any(d.verdict not in PASSING and d.verdict != "not_selected" for d in judged):
+        return [_UNKNOWN] * len(judged)
+    if step.evidence != "full":
+        return [Verdict(None, "not_recorded")] * len(judged)
+    groups = _groups(step)
+    if groups is None:
+        return [Verdict(None, "no_scores")] * len(judged)
+    if losers and step.top_k is not None and step.top_k != keeps:
+        return [Verdict(None, "contradiction")] * len(judged)
+    number = top_k if top_k is not None else keeps if losers else step.top_k
+    if number is None:
+        return [Verdict(d.verdict) for d in judged]
+    words = {d.verdict for d in judged if d.verdict in PASSING}
+    word = next(iter(words)) if len(words) == 1 else "kept"
+    return _verdicts(groups, field, number, word)
+
+
+def positions(step: StepFacts) -> Mapping[int, int]:
+    """Place of a decision to its position from 1, where the recorded order follows from the scores."""
+    groups = _groups(step)
+    if groups is None:
+        return {}
+    order = sorted(range(len(groups)), key=lambda place: groups[place])
+    return {place: number for number, place in enumerate(order, 1)}
+
+
+def _verdicts(groups: Sequence[int], field: Field, number: int, word: str) -> list[Verdict]:
+    places = sorted(range(len(groups)), key=lambda place: groups[place])
+    found: list[Verdict] = [_UNKNOWN] * len(groups)
+    certain_before = possible_before = 0
+    for _, together in groupby(places, key=lambda place: groups[place]):
+        equal = list(together)
+        possible_here = sum(field.possible[place] for place in equal)
+        for place in equal:
+            if certain_before >= number:
+                found[place] = Verdict("not_selected")
+            elif field.newcomers is not None:
+                others = possible_before + possible_here - field.possible[place] + field.newcomers
+                if others < number:
+                    found[place] = Verdict(word)
+        certain_before += sum(field.certain[place] for place in equal)
+        possible_before += possible_here
+    return found
+
+
+def _groups(step: StepFacts) -> Sequence[int] | None:
+    """
+    Per decision its place in the order, equal where the record does not tell which comes first.
+
+    The client records a ranking in its order, so equal scores keep the recorded one. Where the
+    decisions stand in another order, the scores must part those that won from those that lost.
+    """
+    judged = step.decisions
+    won = [d.verdict in PASSING for d in judged]
+    if sorted(won, reverse=True) == won and (_runs_along(step, -1) or _runs_along(step, 1)):
+        return range(len(judged))
+    scores = [d.score for d in judged if d.score is not None]
+    if len(scores) < len(judged):
+        return None
+    best = [d.score for d in judged if d.verdict in PASSING and d.score is not None]
+    rest = [d.score for d in judged if d.verdict not in PASSING and d.score is not None]
+    if not best or not rest:
+        return None
+    if min(best) > max(rest):
+        ranked = sorted(set(scores), reverse=True)
+    elif max(best) < min(rest):
+        ranked = sorted(set(scores))
+    else:
+        return None
+    place_of = {score: place for place, score in enumerate(ranked)}
+    return [place_of[d.score] for d in judged if d.score is not None]
+
+
+def _runs_along(step: StepFacts, sign: int) -> bool:
+    """Whether the scores never turn back in the recorded order, those without one last."""
+    last: float | None = None
+    ended = False
+    for decision in step.decisions:
+        if decision.score is None:
+            ended = True
+        elif ended or (last is not None and sign * decision.score < sign * last):
+            return False
+        else:
+            last = decision.score
+    return last is not None

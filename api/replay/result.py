@@ -1,0 +1,208 @@
+"""What a replay found, told with how surely it is known and what it rests on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from api.replay.engine import Fate, Replayed, Rerun, rerun
+from api.replay.facts import PASSING, Change, StepFacts
+from api.replay.rules import Rule, find_rule
+from store.estimates import Estimate, Observed, estimate
+
+Certainty = Literal["certain", "assumed", "unknown"]
+
+
+@dataclass(frozen=True)
+class Cited:
+    """A decision, as the step recorded it."""
+
+    step_id: str
+    step: str
+    item_id: str
+    verdict: str
+    reason: str | None
+    score: float | None
+    value: object
+    threshold: object
+    value_missing: bool
+    checks: Sequence[Mapping[str, object]] | None
+
+
+@dataclass(frozen=True)
+class ItemAnswer:
+    """What would have become of one item."""
+
+    item_id: str
+    was: str | None
+    """The verdict that decided what became of it; None: the record does not tell."""
+    was_at: str
+    now: str
+    """The verdict that would have; ``unknown``."""
+    now_at: str
+    certainty: Certainty
+    cause: str | None
+    """Why it is not certain."""
+    because: Sequence[Cited]
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is known that something else would have become of it."""
+        return self.certainty != "unknown" and (self.now, self.now_at) != (self.was, self.was_at)
+
+
+@dataclass(frozen=True)
+class StepAnswer:
+    """How many candidates would have gone on from one step."""
+
+    step_id: str
+    step: str
+    evidence: str
+    was: int
+    """Recorded decisions that let a candidate go on."""
+    low: int
+    """At least so many of them would."""
+    high: int | None
+    """At most so many would; None: candidates that the record does not name may come."""
+    expected: int | None
+    """So many would, if the steps have no rules but those that the record shows; None: not known."""
+    estimate: Estimate | None
+    """Of a sampled step: how many of all its candidates."""
+    unknown: Mapping[str, int]
+    """Cause to the decisions that are not known for it."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A run under changed rules."""
+
+    rules: Sequence[tuple[Change, Rule | None]]
+    steps: Sequence[StepAnswer]
+    items: Mapping[str, ItemAnswer]
+    hidden: Sequence[StepAnswer] = field(default=())
+    """Steps whose record does not name all candidates."""
+
+    @property
+    def counts(self) -> Mapping[Certainty, Counter[str]]:
+        """Certainty to what would have become of how many items."""
+        found: dict[Certainty, Counter[str]] = {
+            "certain": Counter(),
+            "assumed": Counter(),
+            "unknown": Counter(),
+        }
+        for item in self.items.values():
+            found[item.certainty][item.now] += 1
+        return found
+
+    @property
+    def causes(self) -> Counter[tuple[Certainty, str]]:
+        """Certainty and cause to the items of which it is the reason that they are not certain."""
+        return Counter((i.certainty, i.cause) for i in self.items.values() if i.cause is not None)
+
+
+def replay(steps: Sequence[StepFacts], changes: Sequence[Change]) -> Answer:
+    """Return what the run would have decided. Raises ``rules.NoSuchRule``."""
+    before = rerun(steps, [], assume=True)
+    certain = rerun(steps, changes, assume=False)
+    assumed = rerun(steps, changes, assume=True)
+    by_id = {step.step_id: step for step in steps}
+    touched = [by_id[change.step_id] for change in changes]
+    items = {
+        item: _item(item, before.fates[item], certain.fates[item], assumed.fates[item], by_id, touched)
+        for item in certain.fates
+    }
+    first = min((place for place, step in enumerate(steps) if step in touched), default=0)
+    told = [_step(certain.steps[s.step_id], assumed.steps[s.step_id]) for s in steps[first:]]
+    rules = [
+        (change, None if change.top_k is not None else find_rule(by_id[change.step_id], change.rule, True))
+        for change in changes
+    ]
+    return Answer(rules, told, items, [line for line in told if line.evidence != "full"])
+
+
+def cite(step: StepFacts, item_id: str) -> list[Cited]:
+    """Return the step's decisions about an item."""
+    return [
+        Cited(
+            step.step_id,
+            step.name,
+            item_id,
+            d.verdict,
+            d.reason,
+            d.score,
+            d.value,
+            d.threshold,
+            d.value_missing,
+            d.checks,
+        )
+        for d in (step.decisions[place] for place in step.by_item.get(item_id, ()))
+    ]
+
+
+def certainty_of(certain: Fate, assumed: Fate) -> tuple[str, str, Certainty, str | None]:
+    """What became of an item by the surest of the two passes: verdict, step, certainty, cause."""
+    if certain.word is not None:
+        return certain.word, certain.step_id, "certain", None
+    if assumed.word is not None:
+        return assumed.word, assumed.step_id, "assumed", certain.cause
+    return "unknown", assumed.step_id, "unknown", assumed.cause or certain.cause
+
+
+def _item(
+    item: str,
+    before: Fate,
+    certain: Fate,
+    assumed: Fate,
+    by_id: Mapping[str, StepFacts],
+    touched: Iterable[StepFacts],
+) -> ItemAnswer:
+    now, at, certainty, cause = certainty_of(certain, assumed)
+    rests_on = dict.fromkeys((*(step.step_id for step in touched), before.step_id, at))
+    because = [cited for step_id in rests_on for cited in cite(by_id[step_id], item)]
+    return ItemAnswer(item, before.word, before.step_id, now, at, certainty, cause, because)
+
+
+def _step(certain: Replayed, assumed: Replayed) -> StepAnswer:
+    step = certain.step
+    rows = list(zip(certain.arrives, certain.verdicts, strict=True))
+    low = sum(arrives is True and verdict.passes is True for arrives, verdict in rows)
+    high = sum(arrives is not False and verdict.passes is not False for arrives, verdict in rows)
+    guessed = [
+        None if arrives is None or (arrives and verdict.passes is None) else bool(arrives and verdict.passes)
+        for arrives, verdict in zip(assumed.arrives, assumed.verdicts, strict=True)
+    ]
+    whole = None not in guessed and not assumed.newcomers
+    causes = Counter(
+        "arrival" if arrives is None else verdict.cause or "not_evaluated"
+        for arrives, verdict in rows
+        if arrives is None or (arrives and verdict.passes is None)
+    )
+    sampled = step.evidence == "sampled" and whole and all(assumed.arrives)
+    return StepAnswer(
+        step.step_id,
+        step.name,
+        step.evidence,
+        sum(d.verdict in PASSING for d in step.decisions),
+        low,
+        None if certain.hidden else high + len(certain.newcomers),
+        sum(bool(passes) for passes in guessed) if whole and not assumed.hidden else None,
+        _estimated(step, guessed) if sampled else None,
+        dict(causes),
+    )
+
+
+def _estimated(step: StepFacts, passes: Sequence[bool | None]) -> Estimate:
+    """How many of all candidates, from those that were kept as a sample (decision 0024)."""
+    return estimate(
+        Observed((d.verdict, d.reason), 1.0 if d.probability is None else d.probability, 1.0 if on else None)
+        for d, on in zip(step.decisions, passes, strict=True)
+    ).number
+
+
+def passes_at(run: Rerun, step_id: str, item_id: str) -> bool | None:
+    """Whether the step lets the item go on, if it arrives."""
+    replayed = run.steps[step_id]
+    said = [replayed.verdicts[place].passes for place in replayed.step.by_item.get(item_id, ())]
+    return said[0] if said and all(passes is said[0] for passes in said) else None

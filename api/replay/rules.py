@@ -1,0 +1,159 @@
+"""The rules of a step: what each said of every candidate, from reasons or from checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.replay.comparing import Comparator, Number, Observation, comparator, is_number
+from api.replay.facts import PASSING, StepFacts
+from store.decisions import Decision
+
+
+class NoSuchRule(ValueError):
+    """The step has no rule of this name, or several and none was named; the text says which there are."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of a step."""
+
+    name: str | None
+    """Reason or name of the check; None where the only rule has rejected nobody."""
+    by_checks: bool
+    observed: Sequence[Observation | None]
+    """Per decision; None: nothing is known of what it says."""
+    comparator: Comparator
+    thresholds: frozenset[Number]
+
+    @property
+    def threshold(self) -> Number | None:
+        """The threshold of all candidates, None where there are several or none."""
+        return next(iter(self.thresholds)) if len(self.thresholds) == 1 else None
+
+    def known(self, step: StepFacts, assume: bool) -> bool:
+        """Whether the comparator is known as well as the level asks for."""
+        if not self.comparator.signs:
+            return False
+        if assume or self.comparator.declared:
+            return True
+        return self.comparator.shown and (step.evidence == "full" or is_single(step))
+
+
+def rule_names(step: StepFacts) -> list[str]:
+    """Names of the rules that the record shows: of checks where there are any, else of reasons."""
+    checked = [check["name"] for d in step.decisions for check in d.checks or ()]
+    return list(dict.fromkeys(checked)) or sorted(_rejecting(step))
+
+
+def find_rule(step: StepFacts, name: str | None, assume: bool) -> Rule:
+    """Return the rule of this name, or the only one. Raises ``NoSuchRule``."""
+    names = rule_names(step)
+    if name is None:
+        if len(names) > 1:
+            raise NoSuchRule(f"step {step.name} has several rules; name one of {', '.join(names)}")
+        name = names[0] if names else None
+    checks = {check["name"] for d in step.decisions for check in d.checks or ()}
+    if checks and name not in checks:
+        name = _check_of_reason(step, name) or name
+    if name in checks:
+        observed: list[Observation | None] = [_of_check(d, name) for d in step.decisions]
+    elif name is None or name in _rejecting(step):
+        observed = _of_reason(step, name, assume)
+    else:
+        raise NoSuchRule(f"step {step.name} has no rule {name}; it has {', '.join(names) or 'none'}")
+    seen = [o.threshold for o in observed if o is not None]
+    return Rule(
+        name,
+        name in checks,
+        observed,
+        comparator(observed, step.declared.comparators.get(name or "")),
+        frozenset(threshold for threshold in seen if is_number(threshold)),
+    )
+
+
+def is_single(step: StepFacts) -> bool:
+    """Whether the step declares one rule, and the record does not show two."""
+    return (
+        step.declared.evaluation == "single" and len({d.reason for d in step.decisions if rejected(d)}) <= 1
+    )
+
+
+def is_sole(step: StepFacts) -> bool:
+    """Whether the record shows one rule at most; it may have others that rejected nobody."""
+    return step.declared.evaluation in (None, "single") and len(_rejecting(step)) <= 1
+
+
+def rejected(decision: Decision) -> bool:
+    """Whether the candidate was removed by a rule."""
+    return decision.verdict == "eliminated"
+
+
+def checks_are_all(step: StepFacts, assume: bool) -> bool:
+    """Whether the checks of each candidate account for its verdict, so that no rule stands beside them."""
+    if not step.decisions or (step.evidence != "full" and step.declared.evaluation != "all" and not assume):
+        return False
+    return all(_accounts(decision) for decision in step.decisions)
+
+
+def evaluated(decision: Decision, names: Sequence[str]) -> bool:
+    """Whether each of these checks was made of the candidate once, with a known result."""
+    made = [check["name"] for check in decision.checks or () if check.get("passed") is not None]
+    return len(made) == len(set(made)) and set(made) >= set(names)
+
+
+def _accounts(decision: Decision) -> bool:
+    if not decision.checks:
+        return False
+    failed = any(check.get("passed") is False for check in decision.checks)
+    unknown = any(check.get("passed") is None for check in decision.checks)
+    return failed if rejected(decision) else decision.verdict in PASSING and not failed and not unknown
+
+
+def _rejecting(step: StepFacts) -> set[str]:
+    """Reasons of rejections, those included that it can give and did not; '' for one without a reason."""
+    given = {d.reason or "" for d in step.decisions if rejected(d)}
+    of_others = {d.reason for d in step.decisions if not rejected(d)}
+    return given | (step.reasons - of_others)
+
+
+def _check_of_reason(step: StepFacts, reason: str | None) -> str | None:
+    """The check that failed wherever this reason was given, when it is one."""
+    failed = [
+        [check["name"] for check in d.checks or () if check.get("passed") is False]
+        for d in step.decisions
+        if rejected(d) and d.reason == reason
+    ]
+    names = {name for of_one in failed for name in of_one}
+    return names.pop() if len(names) == 1 and all(failed) else None
+
+
+def _of_check(decision: Decision, name: str | None) -> Observation | None:
+    made: list[Any] = [check for check in decision.checks or () if check["name"] == name]
+    if len(made) != 1:
+        return None
+    check = made[0]
+    return Observation(check.get("passed"), check.get("value"), check.get("threshold"))
+
+
+def _of_reason(step: StepFacts, name: str | None, assume: bool) -> list[Observation | None]:
+    mine = _thresholds(step, lambda d: d.reason == name or (name == "" and d.reason is None))
+    others = _thresholds(step, lambda d: d.reason != name)
+    single, sole = is_single(step), is_sole(step)
+    found: list[Observation | None] = []
+    for d in step.decisions:
+        if d.verdict not in PASSING:
+            own = rejected(d) and (d.reason or "") == (name or "")
+            found.append(Observation(False, d.value, d.threshold, d.value_missing) if own else None)
+            continue
+        same = not mine or len(mine) > 1 or d.threshold in mine or not is_number(d.threshold)
+        told = single or (name is not None and d.reason == name) or (sole and same)
+        if not told and assume:
+            told = d.threshold in mine and d.threshold not in others
+        found.append(Observation(True, d.value, d.threshold, d.value_missing) if told else Observation(True))
+    return found
+
+
+def _thresholds(step: StepFacts, of: Any) -> set[Any]:
+    return {d.threshold for d in step.decisions if rejected(d) and of(d) and is_number(d.threshold)}

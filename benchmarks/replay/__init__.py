@@ -1,0 +1,1 @@
+"""Is a replay what truly running the pipeline again gives? Pipelines of all kinds, with their traps."""

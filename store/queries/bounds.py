@@ -1,0 +1,84 @@
+"""
+Which partitions can hold what starts within a window of time (``store/bounds.py``).
+
+Rows lie in the week in which their run was first received, whatever time they say: without this a window
+opens every partition. To be asked in the transaction whose statement it is for, so that both see one
+snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, or_, select
+
+from store.partitions import WEEK
+from store.queries.conditions import Condition
+from store.schema import partition_bounds
+
+_STARTED = "started"
+"""Name of the field in the vocabularies of runs and steps."""
+
+
+class Window(NamedTuple):
+    """The days of a window, both included; None = open."""
+
+    first: date | None = None
+    last: date | None = None
+
+    def meets(self, first: date, last: date) -> bool:
+        """Whether the two have a day in common."""
+        return (self.last is None or first <= self.last) and (self.first is None or last >= self.first)
+
+
+def window(conditions: Iterable[Condition]) -> Window:
+    """Return the days that conditions leave to ``started_at``; open where they say nothing of it."""
+    first: date | None = None
+    last: date | None = None
+    for condition in conditions:
+        if condition.field != _STARTED or not isinstance(condition.value, datetime):
+            continue
+        day = condition.value.astimezone(UTC).date()
+        if condition.operator in ("gt", "ge"):
+            first = day if first is None else max(first, day)
+        elif condition.operator in ("lt", "le"):
+            last = day if last is None else min(last, day)
+    return Window(first, last)
+
+
+def run_days(connection: Connection, row: FromClause, table: str, asked: Window) -> list[ColumnElement[bool]]:
+    """
+    Return conditions on ``row.run_day`` that no row of ``table`` in the window fails.
+
+    row: what has the run_day, the table itself or one that is joined with it by run. table: whose
+    started_at the window is of, runs or steps. None when nothing can be left out.
+    """
+    if asked == Window():
+        return []
+    day = row.c.run_day
+    kept = []
+    for first, until in _kept(_left_out(connection, table, asked)):
+        ends = [] if first is None else [day >= first]
+        kept.append(and_(*ends, *([] if until is None else [day < until])))
+    return [or_(*kept)] if kept else []
+
+
+def _left_out(connection: Connection, table: str, asked: Window) -> list[date]:
+    """Weeks, ascending, that hold nothing in the window; one that nobody has measured is not among them."""
+    first, last = partition_bounds.c[f"{table}_first"], partition_bounds.c[f"{table}_last"]
+    known = connection.execute(select(partition_bounds.c.week, first, last).order_by(partition_bounds.c.week))
+    return [week for week, first, last in known if first is None or not asked.meets(first, last)]
+
+
+def _kept(left_out: list[date]) -> Iterator[tuple[date | None, date | None]]:
+    """The days between the weeks that are left out, as ranges [first, until); none when all days are kept."""
+    if not left_out:
+        return
+    first: date | None = None
+    for week in left_out:
+        if first is None or first < week:
+            yield first, week
+        first = week + WEEK
+    yield first, None

@@ -1,0 +1,41 @@
+"""Tables of upkeep: when its tasks ran, how far a week's times reach, and what has expired."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Date, Double, Integer, Table, Text
+
+from store.schema_columns import instant_column, key_column, metadata, text_column
+
+upkeep_turns = Table(
+    "upkeep_turns",
+    metadata,
+    key_column("task", Text),
+    instant_column("started_at", "of the last turn", nullable=False),
+    instant_column("succeeded_at", "end of the last turn that ended well; null = none yet"),
+    Column("duration_s", Double, comment="of the last turn that ended; null = none yet"),
+    text_column("error", "why the last turn failed, without values of rows; null = it did not"),
+    Column("failures", Integer, nullable=False, comment="turns in a row that failed"),
+    info={"upkeep": True},
+    comment="When each task of upkeep last ran, in whichever server process (store/upkeep.py).",
+)
+
+partition_bounds = Table(
+    "partition_bounds",
+    metadata,
+    key_column("week", Date, "Monday of the partitions"),
+    Column("runs_first", Date, comment="no run of the week started on an earlier day; null = none"),
+    Column("runs_last", Date, comment="... nor on a later one"),
+    Column("steps_first", Date, comment="no step of the week's runs started on an earlier day; null = none"),
+    Column("steps_last", Date, comment="... nor on a later one"),
+    info={"upkeep": True},
+    comment="How far started_at reaches beyond the week of the runs; a week without a row: unknown.",
+)
+
+retention_floors = Table(
+    "retention_floors",
+    metadata,
+    key_column("kind", Text, "runs, decisions, artifacts, rollups"),
+    Column("first_day", Date, nullable=False, comment="what is of an earlier run_day has expired"),
+    info={"upkeep": True},
+    comment="How far retention has come; never goes back (store/retention.py).",
+)
