@@ -60,7 +60,9 @@ GROUPING: list[dict[str, Any]] = [
     {
         "name": "bucket",
         "in": "query",
-        "description": "Width of the time buckets, which begin at whole multiples in UTC; without it, none.",
+        "description": "Width of the time buckets, which begin at whole multiples in UTC; without it, none. "
+        "Those of less than an hour, like filters beyond the words of group_by and started, are counted from "
+        "the steps one by one: exact percentiles, and a narrow time is wanted.",
         "schema": {"type": "string", "enum": list(BUCKETS)},
     },
 ]

@@ -398,46 +398,6 @@ class Journey(Answer):
     completeness: RunCompleteness
 
 
-class Distribution(Answer):
-    """Exact statistics over steps; null when no step has the value."""
-
-    mean: float | None
-    p50: float | None
-    p90: float | None
-    p95: float | None
-    p99: float | None
-
-
-class Group(Answer):
-    """The columns of group_by, and only those, with bucket_start when bucket is given."""
-
-    pipeline: str | None = None
-    name: str | None = None
-    step_type: str | None = None
-    pipeline_version: str | None = None
-    bucket_start: datetime | None = None
-
-
-class StepMetrics(Group):
-    """The steps of one group and bucket in numbers."""
-
-    steps: int = Field(description="Each attempt counts.")
-    errors: int
-    candidates_in: Count = Field(description="Sum; null when no step has it.")
-    candidates_out: Count
-    drop_ratio: Distribution
-    duration_ms: Distribution
-    score_mean: Distribution
-
-
-class ReasonMetrics(Group):
-    """How often one reason was given in one group and bucket."""
-
-    reason: str
-    count: int
-    share: float | None = Field(description="Of all reasons given in the group and bucket, 0 to 1.")
-
-
 class RunList(Answer):
     """Runs, newest first."""
 
@@ -472,22 +432,6 @@ class ItemHistory(Answer):
         "may end before it is full, or be empty; the cursor goes on from there."
     )
     completeness: ItemCompleteness
-
-
-class StepMetricsList(Answer):
-    """Groups of steps; newest bucket first, then by group."""
-
-    items: list[StepMetrics]
-    next_cursor: str | None = Field(description="null on the last page.")
-    completeness: ListCompleteness
-
-
-class ReasonMetricsList(Answer):
-    """Reasons; newest bucket first, then by group, most frequent first."""
-
-    items: list[ReasonMetrics]
-    next_cursor: str | None = Field(description="null on the last page.")
-    completeness: ListCompleteness
 
 
 class Alive(Answer):

@@ -43,9 +43,7 @@ class ReasonDrift(schemas.Answer):
     count_now: int = Field(description="Candidates that got the reason in the window.")
     p_value: float
     p_adjusted: float = Field(description="Corrected for all reasons that were looked at (Holm).")
-    since: datetime = Field(
-        description="Start of the time bucket from which on it differs."
-    )
+    since: datetime = Field(description="Start of the time bucket from which on it differs.")
     coincides_with: Sequence[Coincidence]
     text: str
 
@@ -60,7 +58,7 @@ class DriftCompleteness(schemas.Answer):
 
 
 class DriftAnswer(schemas.Answer):
-    """Reasons that are given more or less often than before, are new or vanished; the least probable first."""
+    """Reasons given more or less often than before, new ones, vanished ones; the least probable first."""
 
     pipeline: str | None
     window_start: datetime

@@ -8,7 +8,12 @@ from pydantic import field_validator
 from pydantic_settings import NoDecode
 
 from store.access.settings import ListenSettings
-from store.reader import DEFAULT_BAD_OUTCOMES, DEFAULT_RUN_TIMEOUT_S, DEFAULT_STATEMENT_TIMEOUT_MS
+from store.reader import (
+    DEFAULT_BAD_OUTCOMES,
+    DEFAULT_EXPORT_TIMEOUT_S,
+    DEFAULT_RUN_TIMEOUT_S,
+    DEFAULT_STATEMENT_TIMEOUT_MS,
+)
 from store.settings import setting
 
 MAX_OUTCOME_NAME_BYTES = 512
@@ -34,11 +39,25 @@ class ApiSettings(ListenSettings):
         ge=10,
         le=600_000,
     )
+    export_timeout_s: float = setting(
+        DEFAULT_EXPORT_TIMEOUT_S,
+        "Seconds that an export may take in all, however slowly it is fetched; each of its statements has "
+        "XRAY_STATEMENT_TIMEOUT_MS.",
+        accepted="a number of seconds from 1 to 86400",
+        ge=1,
+        le=86_400,
+    )
     bad_outcomes: Annotated[tuple[str, ...], NoDecode] = setting(
         DEFAULT_BAD_OUTCOMES,
         "Names of late outcomes, separated by commas, that keep a run out of what other runs are compared "
         "with, unless their value is false or 0; none = no name does.",
         accepted="names of at most 512 bytes separated by commas, or none,",
+    )
+    alert_private_addresses: bool = setting(
+        False,
+        "Whether webhooks of alert rules may lead to addresses that are not public: this machine, private "
+        "networks. Whoever may write rules can then have the server send requests there.",
+        accepted="true or false",
     )
 
     @field_validator("bad_outcomes", mode="before")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from api import schemas
+from api import schemas, schemas_metrics
 from store.queries.types import ListCompleteness, Page, ReasonMetrics, RunDetail, RunRecord, StepMetrics
+from store.queries.types_metrics import MetricsPage
 
 _RUN_FIELDS = tuple(name for name in schemas.Run.model_fields if name != "declared_schema")
 
@@ -29,17 +30,18 @@ def _run_values(record: RunRecord) -> dict[str, Any]:
     return values | {"declared_schema": declared}
 
 
-def step_metrics(page: Page[StepMetrics]) -> schemas.StepMetricsList:
+def step_metrics(page: MetricsPage[StepMetrics]) -> schemas_metrics.StepMetricsList:
     """Return the list; an item holds the columns it was grouped by, and no others."""
     names = ("steps", "errors", "candidates_in", "candidates_out", "drop_ratio", "duration_ms", "score_mean")
     items = [_grouped(item, names) for item in page.items]
-    return schemas.StepMetricsList.model_validate(_page(items, page.next_cursor, page.completeness))
+    values = _page(items, page.next_cursor, page.completeness) | {"resolution": page.resolution}
+    return schemas_metrics.StepMetricsList.model_validate(values)
 
 
-def reason_metrics(page: Page[ReasonMetrics]) -> schemas.ReasonMetricsList:
+def reason_metrics(page: Page[ReasonMetrics]) -> schemas_metrics.ReasonMetricsList:
     """Return the list; an item holds the columns it was grouped by, and no others."""
     items = [_grouped(item, ("reason", "count", "share")) for item in page.items]
-    return schemas.ReasonMetricsList.model_validate(_page(items, page.next_cursor, page.completeness))
+    return schemas_metrics.ReasonMetricsList.model_validate(_page(items, page.next_cursor, page.completeness))
 
 
 def _grouped(item: StepMetrics | ReasonMetrics, names: Iterable[str]) -> dict[str, Any]:

@@ -62,6 +62,15 @@ class ApiClient:
         asked: Parameters = list(parameters)
         with self._failures():
             response = self._http.get(_path(segments), params=tuple(asked))
+        return self._answered(response, asked)
+
+    def post(self, *segments: str, body: Any) -> Any:
+        """Return the parsed answer to a question that is asked by a JSON body; raises as ``get`` does."""
+        with self._failures():
+            response = self._http.post(_path(segments), json=body)
+        return self._answered(response, [])
+
+    def _answered(self, response: httpx.Response, asked: Parameters) -> Any:
         if response.is_success:
             return _body(response, self._url)
         raise _refusal(response, self._url, asked)

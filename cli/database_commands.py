@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from cli import options
-from cli.errors import EXIT_FAILURE
+from cli.errors import EXIT_FAILURE, UsageError
 from cli.tables import console, print_json, print_pairs
 
 app = typer.Typer(help="The database: its state, its URL, its schema.", no_args_is_help=True)
@@ -22,21 +22,27 @@ app = typer.Typer(help="The database: its state, its URL, its schema.", no_args_
 @app.command()
 def status(as_json: options.Json = False) -> None:
     """
-    Say whether the database answers and whether its schema is the one this version needs.
+    Say whether the database answers, what it holds, how it grows, and what retention will free.
 
-    Ends with 1 when `xray db upgrade` is due.
+    Ends with 1 when `xray db upgrade` is due. Sizes are exact, numbers of rows are estimates.
     """
     from cli import schema  # as above
 
     state = schema.state()
+    found = schema.measured() if state.up_to_date else None
     if as_json:
-        print_json({**asdict(state), "up_to_date": state.up_to_date})
+        sizes = None if found is None else asdict(found)
+        print_json({**asdict(state), "up_to_date": state.up_to_date, "sizes": sizes})
     else:
         advice = "up to date" if state.up_to_date else f"needs {state.revision_needed}: run `xray db upgrade`"
         lines = [("database", state.database), ("schema", f"{state.revision or 'empty'}, {advice}")]
         if state.data_dir is not None:
             lines.insert(1, ("data folder", state.data_dir))
         print_pairs(lines, console())
+        if found is not None:
+            from cli.sizes import print_sizes  # as above
+
+            print_sizes(found, console())
     if not state.up_to_date:
         raise typer.Exit(EXIT_FAILURE)
 
@@ -54,6 +60,31 @@ def upgrade() -> None:
     typer.echo(
         f"schema {after} " + ("(was there already)" if before == after else f"(was {before or 'empty'})")
     )
+
+
+@app.command()
+def erase(
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN_ID", help="Erase this run.")] = None,
+    item: Annotated[str | None, typer.Option("--item", metavar="ITEM_ID", help="Erase this item.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Erase a run or an item everywhere, for good; counts stay, and what comes again stays out.
+
+    Of a run the identity, texts and evidence go and the numbers of its steps stay. Of an item the id
+    goes from decisions, selections and outcomes; free texts are not searched. What it means:
+    docs/operations.md
+    """
+    from cli import schema  # as above
+
+    if (run is None) == (item is None):
+        raise UsageError("give --run RUN_ID or --item ITEM_ID")
+    erased = schema.erase_run(run) if run is not None else schema.erase_item(item or "")
+    counts = asdict(erased)
+    if as_json:
+        print_json(counts)
+        return
+    typer.echo("erased     " + ", ".join(f"{number} {what}" for what, number in counts.items()))
 
 
 @app.command()

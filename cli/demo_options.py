@@ -29,8 +29,8 @@ class DemoOptions:
     """The servers stay up afterwards: the printed ``curl`` lines can be tried."""
     catalog: Path | None = None
     """Real listings for the competitor pipeline instead of the generated catalogue."""
-    runs: int = 12
-    """Runs of the competitor pipeline."""
+    runs: int = 24
+    """Runs of the competitor pipeline; what is usual can be said from 20 others on."""
     seed: int = 7
     """Seed of the catalogue and of the choice of products."""
     started_s: float = field(default_factory=time.monotonic)

@@ -13,7 +13,8 @@ from rich.text import Text
 from cli import words
 from cli.demo_story import Story
 
-SHOWN_STEPS = 6
+SHOWN_STEPS = 3
+SHOWN_DIFFERENCES = 2
 
 
 def print_story(story: Story, out: Console) -> None:
@@ -29,6 +30,8 @@ def print_story(story: Story, out: Console) -> None:
         _heading("The way of the winner, and of the item that came next"),
         _journeys(explanation),
         *_margin(story),
+        *_flip(story),
+        *_comparison(story),
         _heading("In which steps, of any pipeline, did a filter drop more than 90 %?"),
         _emptying(story),
         _heading("The same answers by hand"),
@@ -87,7 +90,7 @@ def _funnel(explanation: Mapping[str, Any]) -> Table:
 def _decisive(explanation: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """The reason that shows the fault, and the verdict for which the winner got it."""
     suspect, winner = explanation["suspect"], explanation["winner"]
-    if suspect is None:
+    if suspect is None or not suspect["findings"]:
         return None, None
     reason = explanation["findings"][suspect["findings"][0]]["evidence"].get("reason")
     given = (
@@ -114,9 +117,12 @@ def _fault(explanation: Mapping[str, Any]) -> Iterator[Text]:
     if suspect is None:
         yield Text("  No step is shown to be at fault.")
         return
-    yield Text(f"  {suspect['step']}", style="red")
-    for number in suspect["findings"]:
-        yield Text(f"  - {explanation['findings'][number]['text']}")
+    culprit = explanation["culprits"][0] if explanation["conclusion"] == "fault" else None
+    sure = "" if culprit is None else f", with {words.percent(culprit['confidence'])} confidence"
+    yield Text(f"  {suspect['step']}{sure}", style="red")
+    told = [explanation["findings"][number]["text"] for number in suspect["findings"]]
+    for text in told or [suspect["text"]]:
+        yield Text(f"  - {text}")
 
 
 def _journeys(explanation: Mapping[str, Any]) -> Table:
@@ -155,6 +161,29 @@ def _margin(story: Story) -> Iterator[Text]:
     title = titles.get(rival["item_id"])
     behind = "" if rival["margin"] is None else f", {rival['margin']:.3f} behind"
     yield Text(f"  {rival['item_id']}{behind}" + (f": {title}" if title else ""))
+
+
+def _flip(story: Story) -> Iterator[Text]:
+    """Why the one and not the other, and the smallest change that turns it."""
+    if story.contrast is None:
+        return
+    yield _heading("Why the winner and not the next, and what would turn it")
+    first, *others = story.contrast["summary"]
+    rival = story.explanation["runner_up"]["item_id"]
+    # What each step said of the two stands in the table above.
+    for sentence in (first, *(one for one in others if one.startswith("Their") or f"then {rival} " in one)):
+        yield Text(f"  {sentence}")
+
+
+def _comparison(story: Story) -> Iterator[Text]:
+    """What differs from a run of the same product that went well."""
+    if story.healthy is None or story.comparison is None:
+        return
+    yield _heading("The same product in a healthy run")
+    yield Text(f"  {story.healthy['run_id']} matched {story.healthy['matched_product']}")
+    told = [one for one in story.comparison["summary"] if not one.startswith("The runs themselves")]
+    for sentence in told[:SHOWN_DIFFERENCES]:
+        yield Text(f"  {sentence}")
 
 
 def _titles(run: Mapping[str, Any]) -> dict[str, str]:

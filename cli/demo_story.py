@@ -45,6 +45,12 @@ class Story:
     explanation: Answer
     winner_journey: Answer
     rival_journey: Answer | None
+    contrast: Answer | None
+    """Why the winner and not the next item, with the smallest change that turns it."""
+    healthy: Line | None
+    """Another run of the same product; None when there is none."""
+    comparison: Answer | None
+    """That run and the bad match, step by step."""
     emptying_steps: Sequence[Answer]
     emptied_runs: Sequence[Answer]
     questions: Sequence[Question]
@@ -69,6 +75,8 @@ def ask(endpoints: Endpoints, options: DemoOptions, say: Callable[[str], None]) 
         winner, rival = explanation["winner"], explanation["runner_up"]
         if winner is None:
             raise Failure(f"the explanation of run {run_id} names no selected item")
+        healthy = _healthy(lines, bad_match)
+        comparison = None if healthy is None else api.get("runs", healthy["run_id"], "diff", run_id)
         own = run_ids([*lines, *side_lines()])
         _wait_until_stored(api, own)
         return Story(
@@ -80,10 +88,26 @@ def ask(endpoints: Endpoints, options: DemoOptions, say: Callable[[str], None]) 
             explanation=explanation,
             winner_journey=api.get("runs", run_id, "items", winner["item_id"]),
             rival_journey=api.get("runs", run_id, "items", rival["item_id"]) if rival is not None else None,
+            contrast=None
+            if rival is None
+            else api.get(
+                "runs",
+                run_id,
+                "contrast",
+                parameters=[("item", winner["item_id"]), ("over", rival["item_id"])],
+            ),
+            healthy=healthy,
+            comparison=comparison,
             emptying_steps=_of_runs(own, api.get("steps", parameters=[*EMPTYING, PAGE])),
             emptied_runs=_of_runs(own, api.get("runs", parameters=[*_of_a_step(EMPTYING), PAGE])),
-            questions=_questions(endpoints.api, explanation),
+            questions=_questions(endpoints.api, explanation, healthy),
         )
+
+
+def _healthy(lines: Sequence[Line], bad_match: Line) -> Line | None:
+    """The run of the same product that found a match of its type."""
+    same = (line for line in lines if line["entity"] == bad_match["entity"] and line is not bad_match)
+    return next((line for line in same if line["matched_type"] == line["product_type"]), None)
 
 
 def _of_runs(own: set[str], page: Answer) -> list[Answer]:
@@ -128,21 +152,25 @@ def _of_a_step(parameters: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(f"step.{name}", value) for name, value in parameters]
 
 
-def _questions(api: str, explanation: Answer) -> list[Question]:
+def _questions(api: str, explanation: Answer, healthy: Line | None) -> list[Question]:
     run = f"/runs/{explanation['run']['run_id']}"
     asked = [("the run and its steps", run), ("why it decided so", f"{run}/explain?format=text")]
-    if explanation["suspect"] is not None:
+    if explanation["suspect"] is not None and explanation["suspect"]["findings"]:
         decisive = explanation["findings"][explanation["suspect"]["findings"][0]]
         reason = decisive["evidence"].get("reason")
         if reason is not None:
             path = f"{run}/steps/{quote(decisive['step_id'], safe='')}/decisions?reason={quote(reason)}"
             asked.append((f"all that passed as {reason}", path))
-    for words, item in (
-        ("the winner's way", explanation["winner"]),
-        ("the next one's", explanation["runner_up"]),
-    ):
-        if item is not None:
-            asked.append((words, f"{run}/items/{quote(item['item_id'], safe='')}"))
+    winner, rival = explanation["winner"], explanation["runner_up"]
+    if winner is not None:
+        asked.append(("the winner's way", f"{run}/items/{quote(winner['item_id'], safe='')}"))
+    if winner is not None and rival is not None:
+        pair = urlencode([("item", winner["item_id"]), ("over", rival["item_id"])])
+        asked.append(("why not the next one", f"{run}/contrast?{pair}"))
+    if healthy is not None:
+        asked.append(
+            ("beside a healthy run", f"/runs/{healthy['run_id']}/diff/{explanation['run']['run_id']}")
+        )
     asked += [
         ("filters above 90 %, any pipeline", f"/steps?{urlencode(EMPTYING)}"),
         ("the runs they belong to", f"/runs?{urlencode(_of_a_step(EMPTYING))}"),

@@ -12,9 +12,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from cli import (
+    alerts,
     audit,
     compare,
     contracts,
+    contrast,
     database_commands,
     demo_command,
     diff,
@@ -24,7 +26,9 @@ from cli import (
     items,
     keys,
     losses,
+    metrics_command,
     outcomes,
+    replay,
     runs,
     serve,
     steps,
@@ -83,10 +87,15 @@ app.command(rich_help_panel=_READ)(drift.drift)
 app.command(rich_help_panel=_READ)(steps.steps)
 app.command(rich_help_panel=_READ)(items.item)
 app.command(rich_help_panel=_READ)(items.items)
+app.command(rich_help_panel=_READ)(contrast.why)
+app.command(rich_help_panel=_READ)(contrast.near)
+app.command(rich_help_panel=_READ)(replay.replay)
+app.command(rich_help_panel=_READ)(metrics_command.metrics)
 app.command(rich_help_panel=_READ)(losses.losses)
 app.command(rich_help_panel=_READ)(outcomes.outcome)
 app.add_typer(export.app, name="export", rich_help_panel=_READ)
 app.add_typer(contracts.app, name="contracts", rich_help_panel=_READ)
+app.add_typer(alerts.app, name="alerts", rich_help_panel=_READ)
 app.add_typer(database_commands.app, name="db", rich_help_panel=_CARE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from cli.database import open_database, running_database
 from cli.errors import Failure
 from store import migrate, public_views
+from store.erase import ErasedItem, ErasedRun, Eraser
 from store.settings import StoreSettings, load, without_password
+from store.sizes import Sizes, sizes
+from store.upkeep_settings import UpkeepSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,27 @@ def state() -> DatabaseState:
             revision=revision,
             revision_needed=migrate.head(),
         )
+
+
+def measured() -> Sizes:
+    """How large the database is; it must be up to date. Raises ``Failure`` and ``Unavailable``."""
+    with running_database(load(StoreSettings)) as found:
+        return sizes(found, load(UpkeepSettings).policy)
+
+
+def erase_run(run_id: str) -> ErasedRun:
+    """Erase a run everywhere. Raises ``Failure`` when nothing of it is known, and as ``state`` does."""
+    with running_database(load(StoreSettings)) as found:
+        erased = Eraser(found).run(run_id)
+    if erased is None:
+        raise Failure(f"no run {run_id} is known")
+    return erased
+
+
+def erase_item(item_id: str) -> ErasedItem:
+    """Erase an item everywhere. Raises ``Failure`` as ``state`` does."""
+    with running_database(load(StoreSettings)) as found:
+        return Eraser(found).item(item_id)
 
 
 def upgrade() -> tuple[str | None, str | None]:

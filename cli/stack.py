@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from fastapi import APIRouter
 
 from api.app import create_app
-from api.routes import contracts, schemas
+from api.routes import alerts, contracts, erase, schemas
 from cli.api_server import ApiServer, base_url
 from cli.database import Database, open_database
 from cli.errors import UsageError
@@ -35,7 +35,9 @@ from store.access.guard import Guard
 from store.access.keyring import KeyRing
 from store.access.keys import Scope
 from store.adoption import Adopter
+from store.alerts import AlertShelf
 from store.contract_shelf import ContractShelf
+from store.erase import Eraser
 from store.network import is_loopback
 from store.probe import Probe
 from store.reader import Reader
@@ -203,13 +205,16 @@ class Stack:
             url,
             statement_timeout_ms=settings.statement_timeout_ms,
             run_timeout_s=settings.run_timeout_s,
+            export_timeout_s=settings.export_timeout_s,
             bad_outcomes=settings.bad_outcomes,
         )
         self._opened.callback(reader.close)
         routers = (
             door,
             schemas.writing(SchemaShelf(url)),
+            erase.router(Eraser(url)),
             contracts.storing(ContractShelf(url)),
+            alerts.storing(AlertShelf(url), allow_private=settings.alert_private_addresses),
         )
         app = create_app(settings, reader, routers=routers, guard=guard, registry=self._telemetry.registry)
         server = ApiServer(

@@ -171,7 +171,7 @@ def failure(exc: Exception) -> Result:
 
 def counted_as(refused: Refused) -> str:
     """Return the reason of the metric ``refused``."""
-    return "expired" if refused.cause == "expired" else "database"
+    return "database" if refused.cause == "refused" else refused.cause
 
 
 def in_words(refused: Refused) -> str:

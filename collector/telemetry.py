@@ -74,8 +74,8 @@ METRICS: Final = (
         "reason",
         "records",
         "Records not stored and said so in partial success: bad_id, undecodable, no_run_id, no_step_id, "
-        "unsupported_event, decisions_unreadable, capture_limit, artifact, losses, database, expired (retention "
-        "has reached its run).",
+        "unsupported_event, decisions_unreadable, capture_limit, artifact, losses, database, expired "
+        "(retention has reached it), erased.",
         known=(
             "bad_id",
             "undecodable",
@@ -88,6 +88,7 @@ METRICS: Final = (
             "losses",
             "database",
             "expired",
+            "erased",
         ),
     ),
     Metric("flags", Counter, "code", "flags", "Flags raised on stored rows, by code (docs/glossary.md)."),

@@ -27,6 +27,10 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 | Which step is at fault? | its `conclusion` and `culprits`, with confidence and evidence |
 | Who was dropped, and why? | `GET /runs/{run_id}/steps/{step_id}/decisions?verdict=eliminated` |
 | How many, how much, on average? | `GET /runs/{run_id}/steps/{step_id}/estimates?verdict=eliminated` |
+| Where do two runs part? | `GET /runs/{run_id}/diff/{other_run_id}` |
+| In what do bad runs differ from good ones? | `GET /compare?bad=…&good=…` ([how](compare.md)) |
+| Which reasons are given otherwise than before? | `GET /drift?pipeline=…&window=1d&against=7d` |
+| Which check hides another? | `GET /runs/{run_id}/steps/{step_id}/masked-reasons` |
 | What became of one item? | `GET /runs/{run_id}/items/{item_id}` |
 | Who judged an item, in any run? | `GET /items/{item_id}?verdict=eliminated` |
 | In which steps, of any pipeline, …? | `GET /steps?step_type=filter&drop_ratio_gt=0.9` |
@@ -37,6 +41,10 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 | All of it, as a file | `GET /export/steps?format=csv`, also `runs` and `decisions`, `ndjson` and `parquet` |
 | The payload itself | `GET /artifacts/{artifact_id}` |
 | What may the steps of a run record? | `GET /schemas`, versions of one: `GET /schemas/{schema_id}` |
+| Erase one for good (scope `admin`) | `DELETE /runs/{run_id}`, `DELETE /items/{item_id}` |
+| What became known later? | `outcomes` of runs and items; `GET /runs?outcome.bad_match=true` ([how](outcomes.md)) |
+| Does what must hold? | `POST /contracts/check`, `PUT /contracts/{contract_id}`, `GET /contracts` ([how](contracts.md)) |
+| Who is told when it does not? | `PUT /alerts/{rule_id}`, `GET /alerts` ([how](alerts.md)) |
 | What was recorded and is not stored? | `GET /losses?run_id=…`, sums: `GET /losses/totals` |
 
 ## Habits
@@ -52,7 +60,22 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 - What an answer does not hold, it says: `completeness` tells exact from sampled, partial and still running.
   Its `missing` counts by cause what was recorded and is not there, each with a `text` to show. A cause says
   who lost it: `client_queue`, `client_policy` the sender; `shed`, `over_limit`, `refused`, `truncated` the
-  server; `chunk_missing` nobody who says so; `unreadable` is stored and cannot be unpacked.
+  server; `expired` retention; `chunk_missing` nobody who says so; `unreadable` is stored and cannot be unpacked.
+
+## Metrics over time
+
+`GET /metrics/steps?group_by=pipeline,name&bucket=1d` counts steps, errors and candidates, and gives the mean and
+percentiles of `drop_ratio`, `duration_ms` and `score_mean`; `GET /metrics/reasons` the reasons with their share.
+`group_by` takes `pipeline`, `name`, `step_type`, `pipeline_version`, `status` and `error_type`: failures by type
+of step are `group_by=step_type`, by kind of error `group_by=step_type,error_type&status=error`. Buckets begin at
+whole multiples of their width in UTC.
+
+Whole hours are read from roll-ups, what they do not know yet from the steps, so counts, sums, means and shares are
+exact at any moment. `resolution` says how far percentiles may lie from those of the steps one by one: of
+`drop_ratio` by 0.008, of the others by 2.5 % of the values between which they lie. It is null when all were read
+one by one: in buckets of less than an hour, and with filters other than `started_…` and the words of `group_by`.
+Such questions take as long as there are steps in their time; one that takes too long answers 503
+`query_timeout`. Roll-ups outlive their steps where `XRAY_RETENTION_ROLLUPS_DAYS` says so.
 
 ## Schemas
 
@@ -87,6 +110,7 @@ curl -s localhost:8000/api/v1/runs/r-1/events -H 'content-type: application/json
 `step_start` and `step_end` take the fields of a step as the API shows them; `run_finish` those of a run.
 A value of the wrong type is stored as null and flagged.
 At most 10,000 events a request; a refused one is named by its position.
+What became known afterwards goes to `POST /runs/{run_id}/outcomes` or `POST /outcomes` ([outcomes.md](outcomes.md)).
 
 ## Filters
 
@@ -97,6 +121,7 @@ _FORMS: dict[Kind, str] = {
     "integer": "whole number",
     "number": "number",
     "time": "RFC 3339 time",
+    "outcome": "`true`, `false`, number, text",
 }
 _LISTS = (
     (RUNS, "`GET /runs`", "`step.` before a filter of steps: one step of the run satisfies all of them."),
@@ -140,6 +165,8 @@ def _rows(vocabulary: Vocabulary) -> Iterator[str]:
 def _names(name: str, kind: Kind) -> str:
     if kind == "number":
         return f"`{name}_…`"
+    if kind == "outcome":
+        return f"`{name}` `{name}_…`"
     return " ".join(f"`{name}{suffix}`" for suffix in SUFFIXES[kind])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 import psycopg
 from sqlalchemy import Engine, create_engine, event
 
@@ -16,6 +15,8 @@ POOL_OVERFLOW = 8
 POOL_TIMEOUT_S = 5.0
 """How long a question waits for a free connection before the store counts as unavailable."""
 CONNECT_TIMEOUT_S = 5
+IDLE_TIMEOUT_S = 600
+"""How long whoever fetches an export may pause: its snapshot holds back vacuum and retention."""
 
 
 def read_engine(url: str, *, statement_timeout_ms: int) -> Engine:
@@ -34,8 +35,9 @@ def read_engine(url: str, *, statement_timeout_ms: int) -> Engine:
         # compiling them takes longer than running them.
         connection.execute(
             "SELECT set_config('statement_timeout', %s, false), set_config('TimeZone', 'UTC', false), "
-            "set_config('application_name', 'xray-read', false), set_config('jit', 'off', false)",
-            [str(statement_timeout_ms)],
+            "set_config('application_name', 'xray-read', false), set_config('jit', 'off', false), "
+            "set_config('idle_in_transaction_session_timeout', %s, false)",
+            [str(statement_timeout_ms), f"{IDLE_TIMEOUT_S}s"],
         )
         connection.autocommit = False
         return connection
@@ -47,7 +49,6 @@ def read_engine(url: str, *, statement_timeout_ms: int) -> Engine:
         max_overflow=POOL_OVERFLOW,
         pool_timeout=POOL_TIMEOUT_S,
         pool_pre_ping=True,
-        json_deserializer=orjson.loads,
         # A question is several statements (page, steps, evidence): one snapshot, or they disagree.
         isolation_level="REPEATABLE READ",
     )

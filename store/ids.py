@@ -4,12 +4,16 @@ Keys that are derived from what was sent, so that every collector computes the s
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from uuid import UUID
 
 from store.rows import Artifact
 
 _SEPARATOR = b"\x1f"
+ERASED_RUN = "erased-"
+"""How the name begins that an erased run bears in place of its id, followed by its key in hex."""
+_KEY = re.compile("[0-9a-f]{32}")
 
 
 def run_key(run_id: str) -> UUID:
@@ -17,8 +21,11 @@ def run_key(run_id: str) -> UUID:
     The 16-byte key under which a run and everything that belongs to it is stored.
 
     A hash of the text id: ids of up to 128 characters stay out of every index entry,
-    and the same id gives the same key in every process (decision 0002).
+    and the same id gives the same key in every process (decision 0002). The name that an erased run
+    bears tells its key.
     """
+    if run_id.startswith(ERASED_RUN) and _KEY.fullmatch(run_id, len(ERASED_RUN)):
+        return UUID(run_id.removeprefix(ERASED_RUN))
     return UUID(bytes=run_key_bytes(run_id))
 
 

@@ -11,7 +11,7 @@ from store.database import libpq_url
 from store.errors import Unavailable, XRayStoreError
 
 SCHEMA = "xray_public"
-VIEWS = ("runs", "steps", "reasons", "outcomes")
+VIEWS = ("runs", "steps", "reasons", "outcomes", "step_hours")
 
 
 class CannotGrant(XRayStoreError):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
+from time import monotonic
+from typing import TypeVar
 
 import psycopg
 from psycopg.errors import QueryCanceled, UndefinedColumn, UndefinedTable
@@ -36,7 +38,7 @@ from store.queries import (
     steps,
 )
 from store.queries.cursor import Cursors
-from store.queries.errors import QueryTimeout, TooManyExports
+from store.queries.errors import ExportTimeout, QueryTimeout, TooManyExports
 from store.queries.filters import Filters, PageRequest
 from store.queries.language_sql import Question
 from store.queries.run_columns import RunColumns, StepKey
@@ -57,15 +59,20 @@ from store.queries.types import (
     StepMetrics,
     StepRecord,
 )
+from store.queries.types_metrics import MetricsPage
 from store.secrets import CURSOR_KEY, shared_secret
 
 DEFAULT_RUN_TIMEOUT_S = 900.0
 DEFAULT_STATEMENT_TIMEOUT_MS = 10_000
+DEFAULT_EXPORT_TIMEOUT_S = 3600.0
 DEFAULT_BAD_OUTCOMES = ("bad_match", "bad")
 MAX_EXPORTS = 2
 """At once; the other connections are for questions, and old snapshots keep rows from being vacuumed."""
 _FIRST_PAGE = PageRequest()
 _EVERYTHING = Filters()
+
+
+Batch = TypeVar("Batch")
 
 
 def _utc_now() -> datetime:
@@ -89,8 +96,10 @@ class Reader:
         run_timeout_s: float,
         now: Callable[[], datetime],
         bad_outcomes: Collection[str] = DEFAULT_BAD_OUTCOMES,
+        export_timeout_s: float = DEFAULT_EXPORT_TIMEOUT_S,
     ) -> None:
         self._engine = engine
+        self._export_timeout_s = export_timeout_s
         self._bad_outcomes = frozenset(bad_outcomes)
         self._known_habits = habits.Known()
         self._known_cursors: Cursors | None = None
@@ -108,13 +117,14 @@ class Reader:
         run_timeout_s: float = DEFAULT_RUN_TIMEOUT_S,
         now: Callable[[], datetime] = _utc_now,
         bad_outcomes: Collection[str] = DEFAULT_BAD_OUTCOMES,
+        export_timeout_s: float = DEFAULT_EXPORT_TIMEOUT_S,
     ) -> Reader:
         """
         Return a reader of the database at ``url`` (``postgresql://…``); connects on the first question.
 
         run_timeout_s: silence after which a run that names no timeout itself counts as incomplete.
         now: the clock that run status is derived by. bad_outcomes: names of late outcomes that keep a run
-        out of what other runs are compared with.
+        out of what other runs are compared with. export_timeout_s: for all of an export.
         """
         return cls(
             read_engine(url, statement_timeout_ms=statement_timeout_ms),
@@ -122,6 +132,7 @@ class Reader:
             run_timeout_s=run_timeout_s,
             now=now,
             bad_outcomes=bad_outcomes,
+            export_timeout_s=export_timeout_s,
         )
 
     def close(self) -> None:
@@ -214,8 +225,8 @@ class Reader:
         filters: Filters = _EVERYTHING,
         grouping: metrics.Grouping = metrics.Grouping(),  # noqa: B008 - frozen
         page: PageRequest = _FIRST_PAGE,
-    ) -> Page[StepMetrics]:
-        """Counts and exact percentiles of steps (``store.queries.metrics``)."""
+    ) -> MetricsPage[StepMetrics]:
+        """Counts and percentiles of steps (``store.queries.metrics``)."""
         with self._connection() as connection:
             return metrics.step_metrics(connection, self._cursors(connection), filters, grouping, page)
 
@@ -242,19 +253,19 @@ class Reader:
     def every_run(self, filters: Filters = _EVERYTHING) -> Generator[list[RunRecord], None, None]:
         """All runs that satisfy all filters, batch by batch (``store.queries.exports``); close it early."""
         with self._export() as connection:
-            yield from exports.every_run(
-                connection, filters, now=self._now(), default_timeout_s=self._run_timeout_s
+            yield from self._in_time(
+                exports.every_run(connection, filters, now=self._now(), default_timeout_s=self._run_timeout_s)
             )
 
     def every_step(self, filters: Filters = _EVERYTHING) -> Generator[list[StepRecord], None, None]:
         """All steps that satisfy all filters, as ``every_run``."""
         with self._export() as connection:
-            yield from exports.every_step(connection, filters)
+            yield from self._in_time(exports.every_step(connection, filters))
 
     def every_decision(self, filters: Filters = _EVERYTHING) -> Generator[list[ItemDecision], None, None]:
         """All decisions of the steps that satisfy the filters, as ``every_run``."""
         with self._export() as connection:
-            yield from exports.every_decision(connection, filters)
+            yield from self._in_time(exports.every_decision(connection, filters))
 
     def schemas(self, page: PageRequest = _FIRST_PAGE) -> Page[SchemaSummary]:
         """The schemas that runs follow, by id (``store.queries.schemas``)."""
@@ -340,6 +351,14 @@ class Reader:
         if self._known_cursors is None:
             self._known_cursors = Cursors(shared_secret(connection, CURSOR_KEY))
         return self._known_cursors
+
+    def _in_time(self, batches: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
+        """The batches until their time is over: a snapshot of hours keeps rows from being vacuumed."""
+        until = monotonic() + self._export_timeout_s
+        for batch in batches:
+            if monotonic() > until:
+                raise ExportTimeout(self._export_timeout_s)
+            yield batch
 
     @contextmanager
     def _export(self) -> Iterator[Connection]:

@@ -9,7 +9,7 @@ Decision 0035.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from time import sleep
@@ -28,10 +28,10 @@ INTERVAL_S = 3600.0
 _BATCH_ROWS = 500
 _GIVE_UP = timedelta(days=7)
 """Steps that are this much older than they may be are dropped, counted or not: disks must not fill up."""
-_LOCK_TIMEOUT = "50ms"
-"""How long writers may have to queue behind a partition that is detached where Citus is."""
-_LOCK_TRIES = 100
-_LOCK_PAUSE_S = 0.2
+_PATIENCE = "50ms"
+"""How long all others may have to queue behind us, each time that we wait for a gap between them."""
+_TRIES = 20
+_PAUSE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,9 @@ def expire(connection: psycopg.Connection[Any], policy: Policy, today: Callable[
     when readers that take long hold a partition: then the next turn goes on.
     """
     floors = raise_floors(connection, policy.floors(today()))
+    if expired_partitions(connection, floors):
+        # Nobody stores steps there any more, so what is counted now stays right.
+        Rollups().turn(connection)
     drop_expired(connection, floors)
     delete_expired(connection, floors)
 
@@ -108,24 +111,27 @@ def raise_floors(connection: psycopg.Connection[Any], wanted: Floors) -> Floors:
 
 
 def drop_expired(connection: psycopg.Connection[Any], floors: Floors) -> None:
-    """Drop the partitions below the floors."""
-    found = expired_partitions(connection, floors)
-    if not found:
-        return
-    # Nobody stores steps there any more, so what is counted now stays right.
-    Rollups().turn(connection)
+    """Drop the partitions below the floors, but those of which the roll-ups wait for the steps."""
     behind = _behind(connection, floors)
-    with_citus = connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'citus'").fetchone()
-    detach = detach_at_once if with_citus else detach_behind_readers
+    found = [
+        each
+        for each in expired_partitions(connection, floors)
+        if each.parent != "steps" or week_in(each.name) not in behind
+    ]
+    whole = [each for each in found if each.attached and not each.pending]
+    if whole and not detach_at_once(connection, whole):
+        _detach_one_by_one(connection, whole)
     for each in found:
-        if each.parent == "steps" and week_in(each.name) in behind:
-            continue
-        if each.attached:
-            detach(connection, each)
-        # In a transaction of its own: deleting the files of a large table takes a while, and no lock on
-        # the parent is held meanwhile.
-        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(each.name)))
-    connection.execute("DELETE FROM partition_bounds WHERE week < %s", [floors.runs])
+        if each.pending:
+            detach_behind_readers(connection, each)
+    if found:
+        # In a transaction of its own: deleting the files of large tables takes a while, and no lock on
+        # the tables that others use is held meanwhile.
+        names = sql.SQL(", ").join(sql.Identifier(each.name) for each in found)
+        connection.execute(sql.SQL("DROP TABLE {}").format(names))
+    connection.execute(
+        "DELETE FROM partition_bounds WHERE week < %s AND week <> ALL (%s)", [floors.runs, list(behind)]
+    )
 
 
 _PARTITIONS = """
@@ -160,40 +166,54 @@ def _before(floor: date) -> date:
     return floor - _GIVE_UP if floor > date.min + _GIVE_UP else date.min
 
 
+def detach_at_once(connection: psycopg.Connection[Any], partitions: Sequence[Expired]) -> bool:
+    """
+    Detach partitions, all or none, while everybody stands still for a moment; return whether it was done.
+
+    Nobody waits for longer than ``_PATIENCE`` before: when those who use the tables do not leave a gap in
+    that time, however often it is tried, it is not done.
+    """
+    parents = sql.SQL(", ").join(
+        sql.SQL("ONLY {}").format(sql.Identifier(name))
+        for name in sorted({each.parent for each in partitions})
+    )
+    for attempt in range(_TRIES):
+        if attempt:
+            sleep(_PAUSE_S)
+        try:
+            with connection.transaction():
+                # Of the statement, not of each lock: it takes several.
+                connection.execute("SELECT set_config('statement_timeout', %s, true)", [_PATIENCE])
+                connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(parents))
+                for each in partitions:
+                    connection.execute(_detach(each, ""))
+            return True
+        except (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected):
+            continue
+    return False
+
+
+def _detach_one_by_one(connection: psycopg.Connection[Any], partitions: Sequence[Expired]) -> None:
+    if connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'citus'").fetchone():
+        # It knows no other way (decision 0035).
+        raise errors.LockNotAvailable("the tables are in use all the time; the next turn tries again")
+    for each in partitions:
+        detach_behind_readers(connection, each)
+
+
 def detach_behind_readers(connection: psycopg.Connection[Any], partition: Expired) -> None:
     """
     Detach a partition while everybody goes on: this waits for those who may be reading it.
 
     What is interrupted leaves a partition that nobody sees any more, and is ended by the next call.
     """
-    how = "FINALIZE" if partition.pending else "CONCURRENTLY"
-    connection.execute(
-        sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(
-            sql.Identifier(partition.parent), sql.Identifier(partition.name), sql.SQL(how)
-        )
+    connection.execute(_detach(partition, "FINALIZE" if partition.pending else "CONCURRENTLY"))
+
+
+def _detach(partition: Expired, how: str) -> sql.Composed:
+    return sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(
+        sql.Identifier(partition.parent), sql.Identifier(partition.name), sql.SQL(how)
     )
-
-
-def detach_at_once(connection: psycopg.Connection[Any], partition: Expired) -> None:
-    """
-    Detach a partition where that cannot be done concurrently (Citus).
-
-    Everybody stands still for as long as that takes, some milliseconds; nobody waits for longer than
-    ``_LOCK_TIMEOUT`` before, however long others hold the table: then it is tried again.
-    """
-    parent, name = sql.Identifier(partition.parent), sql.Identifier(partition.name)
-    for attempt in range(1, _LOCK_TRIES + 1):
-        try:
-            with connection.transaction():
-                connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
-                # First the partition, which only those lock who read its time.
-                connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(name))
-                connection.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(parent, name))
-            return
-        except (errors.LockNotAvailable, errors.DeadlockDetected):
-            if attempt == _LOCK_TRIES:
-                raise
-            sleep(_LOCK_PAUSE_S)
 
 
 def delete_expired(connection: psycopg.Connection[Any], floors: Floors) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import errors, sql
 
-from store.histograms import bucket_sql
+from store.histograms import histogram_sql
 from store.partitions import partition_name
 from store.rollup_marks import HOUR_OF_STARTED_AT
 from store.schema_rollups import GROUPED_BY, VALUES, step_hours
@@ -60,17 +60,11 @@ _UNMARK = "DELETE FROM rollup_marks WHERE week = %(week)s AND hour = %(hour)s"
 _CLEAR = "DELETE FROM step_hours WHERE week = %(week)s AND hour = %(hour)s"
 
 
-def _values_of(name: str) -> str:
-    """The distribution of one value, by place."""
-    total = "v::numeric" if name == "score_mean" else "v"
-    return f"""
-    SELECT place, sum(total) AS {name}_sum, min(least) AS {name}_min, max(greatest) AS {name}_max,
-        array_agg(bucket ORDER BY bucket) AS {name}_buckets, array_agg(n ORDER BY bucket) AS {name}_counts
-    FROM (SELECT place, {bucket_sql("v", share=name == "drop_ratio")} AS bucket, count(*) AS n,
-              sum({total}) AS total, min(v) AS least, max(v) AS greatest
-          FROM (SELECT place, {name} AS v FROM picked WHERE {name} IS NOT NULL) AS present GROUP BY 1, 2
-    ) AS counted GROUP BY place
-    """  # noqa: S608 - of constants
+def _figures_of(name: str) -> str:
+    """The distribution of one value."""
+    total = f"{name}::numeric" if name == "score_mean" else name
+    histogram = histogram_sql(name, share=name == "drop_ratio")
+    return f"count({name}), sum({total}), min({name}), max({name}), sum({histogram})"
 
 
 # A step that has no name of its pipeline takes the run's: looked up for those alone.
@@ -90,21 +84,18 @@ WITH picked AS MATERIALIZED (
     ) AS named
 ),
 summed AS (
-    SELECT place, {", ".join(f"min({name}) AS {name}" for name in GROUPED_BY)}, count(*) AS steps,
-        sum(candidates_in) AS candidates_in, sum(candidates_out) AS candidates_out
+    SELECT place, {", ".join(f"min({name})" for name in GROUPED_BY)}, count(*),
+        sum(candidates_in), sum(candidates_out), {", ".join(_figures_of(name) for name in VALUES)}
     FROM picked GROUP BY place
 ),
-{", ".join(f"{name}s AS ({_values_of(name)})" for name in VALUES)},
 reasons AS (
-    SELECT place, array_agg(code ORDER BY code) AS reason_codes,
-        array_agg(times ORDER BY code) AS reason_counts
+    SELECT place, array_agg(code ORDER BY code) AS codes, array_agg(times ORDER BY code) AS counts
     FROM (SELECT place, code, coalesce(sum(times), 0) AS times
           FROM picked, unnest(reason_codes, reason_counts) AS given (code, times) GROUP BY 1, 2) AS counted
     GROUP BY place
 )
 INSERT INTO step_hours ({", ".join(column.name for column in step_hours.columns)})
-SELECT %(hour)s, %(week)s, {", ".join(column.name for column in step_hours.columns[2:])}
-FROM summed {" ".join(f"LEFT JOIN {name}s USING (place)" for name in VALUES)} LEFT JOIN reasons USING (place)
+SELECT %(hour)s, %(week)s, summed.*, reasons.codes, reasons.counts FROM summed LEFT JOIN reasons USING (place)
 """  # noqa: S608 - of constants
 
 

@@ -295,7 +295,7 @@ class Refused:
     """The very object that the batch held."""
     reason: str
     cause: str = "refused"
-    """As the loss ledger has it: refused, or expired."""
+    """refused, expired or erased."""
 
 
 @dataclass(frozen=True, slots=True)

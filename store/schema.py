@@ -50,6 +50,7 @@ from store.schema_rules import alert_rules as alert_rules
 from store.schema_rules import alert_states as alert_states
 from store.schema_rules import contract_results as contract_results
 from store.schema_rules import contracts as contracts
+from store.schema_upkeep import erasures as erasures
 from store.schema_upkeep import partition_bounds as partition_bounds
 from store.schema_upkeep import retention_floors as retention_floors
 from store.schema_upkeep import upkeep_turns as upkeep_turns
@@ -116,7 +117,10 @@ Index("ix_runs_pipeline_started", runs.c.pipeline, runs.c.started_at, runs.c.run
 Index("ix_runs_day", runs.c.run_day)
 
 HIGH_DROP = 0.5
-"""From here on steps are indexed by their drop ratio; what drops less is no news and found by its time."""
+VERY_HIGH_DROP = 0.99
+"""
+From here on steps are indexed by their drop ratio; what drops less is found by its time (decision 0036).
+"""
 
 steps = Table(
     "steps",
@@ -190,7 +194,15 @@ steps = Table(
 
 # /steps?step_type=… newest first, thresholds that many rows pass.
 Index("ix_steps_type_started", steps.c.step_type, steps.c.started_at)
-# /steps?drop_ratio_gt=… and /runs?step.drop_ratio_gt=…: thresholds that few rows pass (decision 0036).
+# /steps?drop_ratio_gt=… newest first, of one type and of all: thresholds that a hundredth passes, or less.
+Index(
+    "ix_steps_high_drop_started",
+    steps.c.started_at,
+    steps.c.step_type,
+    steps.c.drop_ratio,
+    postgresql_where=steps.c.drop_ratio >= VERY_HIGH_DROP,
+)
+# /steps?step_type=…&drop_ratio_gt=… and /runs?step.…: thresholds that hardly any row passes, counts.
 Index(
     "ix_steps_type_drop_started",
     steps.c.step_type,
@@ -384,6 +396,7 @@ VOLATILE_COLUMNS = {
     "upkeep_turns": frozenset({"started_at", "succeeded_at", "duration_s"}),
     "partition_bounds": frozenset({"week"}),
     "retention_floors": frozenset(),
+    "erasures": frozenset({"number", "erased_at"}),
     "step_hours": frozenset({"place", "week"}),
     "rollup_marks": frozenset({"mark", "week"}),
 }

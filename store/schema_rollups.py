@@ -17,11 +17,11 @@ VALUES = ("drop_ratio", "duration_ms", "score_mean")
 
 def _distribution(name: str, sum_type: Any) -> tuple[Column[Any], ...]:
     return (
+        Column(f"{name}_steps", BigInteger, nullable=False, comment="that have it"),
         Column(f"{name}_sum", sum_type, comment="null when no step has it"),
         ratio_column(f"{name}_min"),
         ratio_column(f"{name}_max"),
-        Column(f"{name}_buckets", ARRAY(Integer), comment="those that are not empty, ascending"),
-        Column(f"{name}_counts", ARRAY(BigInteger), comment="steps in each"),
+        Column(f"{name}_histogram", Numeric, comment="twelve digits for each bucket (store/histograms.py)"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Date, Double, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, Date, Double, Integer, LargeBinary, Table, Text
 
 from store.schema_columns import instant_column, key_column, metadata, text_column
 
@@ -29,6 +29,18 @@ partition_bounds = Table(
     Column("steps_last", Date, comment="... nor on a later one"),
     info={"upkeep": True},
     comment="How far started_at reaches beyond the week of the runs; a week without a row: unknown.",
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    key_column("kind", Text, "run, item"),
+    key_column("digest", LargeBinary, "16 bytes: the run key, or a hash of the item id; never an id"),
+    Column("fingerprint", LargeBinary, comment="of an item (store/item_filter.py)"),
+    Column("number", BigInteger, nullable=False, comment="counts up: tells what is new"),
+    instant_column("erased_at", nullable=False),
+    info={"upkeep": True},
+    comment="What was erased and must not come back (store/erase.py).",
 )
 
 retention_floors = Table(

@@ -19,6 +19,7 @@ from store.artifact_limit import DEFAULT_MAX_ARTIFACTS, trim
 from store.assemble import RunWork, Work, assemble
 from store.bounds import Bounds, Reach, widen
 from store.database import lasting_conninfo
+from store.erasures import ERASED, Erased, ErasureWatch, scrubbed
 from store.errors import Unavailable
 from store.faults import NO_PARTITION, RACE_LOST
 from store.floors import EXPIRED, Floors
@@ -67,12 +68,16 @@ class _KnownRun(NamedTuple):
     news_interval_us: int
 
 
+_CAUSES = {EXPIRED: "expired", ERASED: "erased"}
+
+
 class _Memory(NamedTuple):
     """What a writer remembers; a transaction reads it."""
 
     known: OrderedDict[str, _KnownRun]
     bounds: dict[date, Bounds]
     floors: Floors
+    erased: Erased
 
 
 class _FloorsMoved(Exception):
@@ -132,6 +137,7 @@ class PostgresWriter:
         self._partitions = Partitions()
         self._known: OrderedDict[str, _KnownRun] = OrderedDict()
         self._bounds: dict[date, Bounds] = {}
+        self._erasures = ErasureWatch()
 
     def write(self, batches: Sequence[Batch]) -> Sequence[WriteResult]:
         work = assemble(batches)
@@ -157,8 +163,10 @@ class PostgresWriter:
     def _write(self, work: Work, batches: Sequence[Batch]) -> Sequence[WriteResult]:
         connection = self._connect()
         self._partitions.ensure(connection, work.days)
-        memory = _Memory(self._known, self._bounds, self._partitions.floors)
-        transaction = _Transaction(work, memory, self._max_artifacts, self._recent.among(work.marks))
+        erased = self._erasures.look(connection)
+        memory = _Memory(self._known, self._bounds, self._partitions.floors, erased)
+        repeated = self._recent.among(work.marks)
+        transaction = _Transaction(scrubbed(work, erased), memory, self._max_artifacts, repeated)
         with connection.transaction(), connection.cursor() as cursor:
             transaction.run(cursor)
             if transaction.found_no_partition and self._partitions.look_again(cursor):
@@ -192,6 +200,7 @@ class PostgresWriter:
         self._partitions = Partitions()
         self._known.clear()
         self._bounds.clear()
+        self._erasures = ErasureWatch()
         if connection is not None:
             with suppress(psycopg.Error):
                 connection.close()
@@ -215,7 +224,7 @@ class _Transaction:
         repeated: frozenset[int] = frozenset(),
     ) -> None:
         self._work = work
-        self._known, self._bounds, self._floors = memory
+        self._known, self._bounds, self._floors, self._erased = memory
         self._reach = Reach()
         self._max_artifacts = max_artifacts
         self._with_artifacts = {key[0] for key in work.artifacts}
@@ -268,6 +277,10 @@ class _Transaction:
         kind = Runs(self._reach)
         items = []
         for run_id, work in self._work.runs.items():
+            if work.key in self._erased.runs:
+                self._no_run[work.key] = ERASED
+                self._refuse([(Item((work.key,), work.state, work.sources), ERASED)])
+                continue
             known = self._known.get(run_id)
             if known is not None and known.run_day < self._floors.runs:
                 known = None
@@ -391,7 +404,7 @@ class _Transaction:
 
     def _refuse(self, refused: Iterable[tuple[Item[Any], str]]) -> None:
         for item, why in refused:
-            cause = "expired" if why is EXPIRED else "refused"
+            cause = _CAUSES.get(why, "refused")
             self.found_no_partition |= why.startswith(NO_PARTITION)
             self._refused += [(source.batch, Refused(source.copy, why, cause)) for source in item.sources]
 

@@ -29,8 +29,8 @@ def diff(a: Side, b: Side) -> Diff:
     """
     steps = diff_steps(_pairs(a, b), a, b)
     differences = [*_run_differences(a.detail.run, b.detail.run), *_attempts(a, b, steps)]
-    first = first_divergence(steps, a, b)
-    decided = first_divergence(steps, a, b, decided=True)
+    first = first_divergence(steps)
+    decided = first_divergence(steps, decided=True)
     changed: Counter[str] = Counter()
     for step in steps:
         changed.update(step.items.changed)

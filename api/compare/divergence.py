@@ -10,6 +10,7 @@ from store.queries.types import StepRecord
 
 _EFFECTS = frozenset(("step", "status", "candidates", "verdicts", "scores", "values", "counts", "output"))
 """Kinds in which decisions differ, or what they rest on."""
+_HANDED_ON = _EFFECTS | {"fields"}
 _DECIDED = ("verdict", "reason", "score", "value", "only_a", "only_b")
 
 
@@ -32,14 +33,13 @@ def diff_steps(pairs: Sequence[StepPair], a: Side, b: Side) -> list[StepDiff]:
                 differences=tuple(seen.differences),
                 items=seen.items,
                 evidence=seen.evidence,
+                by_value=seen.by_value,
             )
         )
     return found
 
 
-def first_divergence(
-    steps: Sequence[StepDiff], a: Side, b: Side, *, decided: bool = False
-) -> Divergence | None:
+def first_divergence(steps: Sequence[StepDiff], *, decided: bool = False) -> Divergence | None:
     """
     The first step in order that did something else with what it received; None when none did.
 
@@ -47,12 +47,12 @@ def first_divergence(
     """
     sources = _sources([step.pair for step in steps])
     for step in steps:
-        if step.standing not in ("differs", "only_a", "only_b"):
-            continue
-        if decided and not _EFFECTS.intersection(step.kinds):
+        # The first with other decisions cannot follow from others, only from what is not about decisions.
+        own = step.standing in ("differs", "only_a", "only_b")
+        if not (_EFFECTS.intersection(step.kinds) if decided else own):
             continue
         kind = _kind(step, decided=decided)
-        hidden = _hidden(step, _ancestors(step.place, steps, sources), look(step.pair, a, b).by_value)
+        hidden = _hidden(step, _ancestors(step.place, steps, sources))
         possible = [*(one.name for one in hidden), step.name]
         return Divergence(
             place=step.place,
@@ -80,18 +80,19 @@ def _standing(pair: StepPair, seen: Seen, before: Sequence[StepDiff]) -> Standin
         return "only_b"
     if not seen.kinds:
         return "same" if seen.proven else "unknown"
-    upstream = any(step.standing not in ("same", "unknown") for step in before)
+    # What a step hands on: other settings without effect change nothing behind it.
+    upstream = any(_HANDED_ON.intersection(step.kinds) for step in before)
     # Settings are handed on by no step: they differ by themselves, also behind one that differs.
     return "follows" if upstream and "config" not in seen.kinds else "differs"
 
 
-def _hidden(step: StepDiff, behind: Sequence[StepDiff], by_value: bool) -> Sequence[StepDiff]:
+def _hidden(step: StepDiff, behind: Sequence[StepDiff]) -> Sequence[StepDiff]:
     """The earlier steps in which the difference may have begun; none when it is this step's for certain."""
     took = step.pair.a is not None and step.pair.a.candidates_in is not None
     if step.received != "same" or not took:
         return [one for one in behind if one.standing == "unknown"]
     # The same candidates came in: what an earlier step did to them shows in their values alone.
-    return behind[-1:] if by_value and "config" not in step.kinds else ()
+    return behind[-1:] if step.by_value and "config" not in step.kinds else ()
 
 
 def _ancestors(place: int, steps: Sequence[StepDiff], sources: Mapping[int, Sequence[int]]) -> list[StepDiff]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from store.queries.groups import RunFacts, StepFacts
 
@@ -13,6 +13,7 @@ MAX_FEATURES = 600
 MAX_WORDS = 20
 """Values of one tag or field that are looked at, the most frequent ones."""
 
+_ABSURD = 1e100
 _VERDICTS = ("kept", "eliminated", "scored", "selected", "not_selected", "deferred", "merged")
 _RUN_WORDS = ("pipeline_version", "status", "outcome", "service_name", "environment")
 _STEP_WORDS = ("model", "config_fingerprint")
@@ -24,6 +25,7 @@ _LEVELS = (
     "score_mean",
     "score_std",
     "score_p50",
+    "temperature",
 )
 Scale = Literal["is", "share", "level"]
 """``is``: 1 of a run for which it holds; ``share`` of the candidates that came in; ``level``: as recorded."""
@@ -47,8 +49,10 @@ class Feature(NamedTuple):
 class Features(NamedTuple):
     """Figures of all runs."""
 
-    columns: Mapping[Feature, Mapping[Any, float]]
-    """Feature to run key to figure; runs that cannot have it are absent."""
+    keys: Sequence[Any]
+    """Of the runs."""
+    columns: Mapping[Feature, Mapping[int, float]]
+    """Feature to place in ``keys`` to figure; runs that cannot have it are absent."""
     left_out: int
     """Features beyond ``MAX_FEATURES``."""
 
@@ -57,17 +61,15 @@ class _Columns:
     """Collects figures; what is absent of a run that could have it is 0."""
 
     def __init__(self) -> None:
-        self.made: defaultdict[Feature, dict[Any, float]] = defaultdict(dict)
+        self.made: defaultdict[Feature, dict[int, float]] = defaultdict(dict)
         self.zero: dict[Feature, tuple[Any, ...]] = {}
-        """Feature to the place whose runs have 0 where nothing is noted."""
-        self.runs: defaultdict[tuple[Any, ...], list[Any]] = defaultdict(list)
+        """Feature to what the runs have in common that have 0 where nothing is noted."""
+        self.runs: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
 
-    def finished(self) -> dict[Feature, dict[Any, float]]:
+    def finished(self) -> dict[Feature, dict[int, float]]:
         """Fill in the zeros."""
-        for feature, place in self.zero.items():
-            column = self.made[feature]
-            for key in self.runs[place]:
-                column.setdefault(key, 0.0)
+        for feature, where in self.zero.items():
+            self.made[feature] = dict.fromkeys(self.runs[where], 0.0) | self.made[feature]
         return {feature: column for feature, column in self.made.items() if len(set(column.values())) > 1}
 
 
@@ -75,22 +77,23 @@ def features(runs: Sequence[RunFacts], steps: Iterable[StepFacts]) -> Features:
     """Return all figures that are not the same in all runs."""
     columns = _Columns()
     several = len({run.pipeline for run in runs}) > 1
-    pipelines = {run.run_key: run.pipeline if several else None for run in runs}
-    _of_runs(columns, runs)
-    last: dict[tuple[Any, str], StepFacts] = {}
-    executions: Counter[tuple[Any, str]] = Counter()
+    pipelines = [run.pipeline if several else None for run in runs]
+    for place, run in enumerate(runs):
+        columns.runs["run", pipelines[place]].append(place)
+        _of_run(columns, place, run)
+    places = {run.run_key: place for place, run in enumerate(runs)}
+    executed: dict[tuple[int, str], tuple[StepFacts, int]] = {}
     for step in steps:
-        if step.run_key in pipelines:
-            last[step.run_key, step.name] = step
-            executions[step.run_key, step.name] += 1
-    for run in runs:
-        columns.runs["run", pipelines[run.run_key]].append(run.run_key)
-    for (run_key, name), step in last.items():
-        _of_step(columns, pipelines[run_key], step, executions[run_key, name])
+        at = (places[step.run_key], step.name)
+        executed[at] = (step, executed[at][1] + 1 if at in executed else 1)
+    for (place, _), (step, executions) in executed.items():
+        _of_step(columns, place, pipelines[place], step, executions)
     made = _frequent_words(columns.finished())
     chosen = sorted(made, key=lambda feature: (-len(made[feature]), _order(feature)))[:MAX_FEATURES]
     return Features(
-        {feature: made[feature] for feature in sorted(chosen, key=_order)}, len(made) - len(chosen)
+        [run.run_key for run in runs],
+        {feature: made[feature] for feature in sorted(chosen, key=_order)},
+        len(made) - len(chosen),
     )
 
 
@@ -98,21 +101,17 @@ def _order(feature: Feature) -> tuple[str, ...]:
     return tuple("" if part is None else f"={part}" for part in feature)
 
 
-def _of_runs(columns: _Columns, runs: Sequence[RunFacts]) -> None:
-    all_runs = ("all",)
-    for run in runs:
-        columns.runs[all_runs].append(run.run_key)
-        words = {name: getattr(run, name) for name in _RUN_WORDS}
-        words |= {f"tag.{name}": value for name, value in (run.tags or {}).items()}
-        for field, word in words.items():
-            if isinstance(word, str):
-                feature = Feature(None, None, None, field, "is", word)
-                columns.made[feature][run.run_key] = 1.0
-                columns.zero[feature] = all_runs
-        if run.duration_ms is not None:
-            columns.made[Feature(None, None, None, "duration_ms", "level", None)][run.run_key] = (
-                run.duration_ms
-            )
+def _of_run(columns: _Columns, place: int, run: RunFacts) -> None:
+    columns.runs["all",].append(place)
+    words = {name: getattr(run, name) for name in _RUN_WORDS}
+    words |= {f"tag.{name}": value for name, value in (run.tags or {}).items()}
+    for field, word in words.items():
+        if isinstance(word, str):
+            feature = Feature(None, None, None, field, "is", word)
+            columns.made[feature][place] = 1.0
+            columns.zero[feature] = ("all",)
+    if _is_usable(run.duration_ms):
+        columns.made[Feature(None, None, None, "duration_ms", "level", None)][place] = run.duration_ms
 
 
 class _Note(NamedTuple):
@@ -126,14 +125,14 @@ class _Note(NamedTuple):
     word: str | None = None
 
 
-def _of_step(columns: _Columns, pipeline: str | None, step: StepFacts, executions: int) -> None:
-    columns.runs["ran", pipeline, step.name].append(step.run_key)
+def _of_step(columns: _Columns, place: int, pipeline: str | None, step: StepFacts, executions: int) -> None:
+    columns.runs["ran", pipeline, step.name].append(place)
     if step.candidates_in:
-        columns.runs["judged", pipeline, step.name].append(step.run_key)
+        columns.runs["judged", pipeline, step.name].append(place)
     notes = [*_yes_and_no(step), *_levels(step), *_shares(step), *_named(step)]
     for note in (*notes, _Note("executions", "level", float(executions))):
         feature = Feature(pipeline, step.name, step.step_type, note.field, note.scale, note.word)
-        columns.made[feature][step.run_key] = note.value
+        columns.made[feature][place] = note.value
         if note.zero is not None:
             columns.zero[feature] = (note.zero, pipeline, *([] if note.zero == "run" else [step.name]))
 
@@ -148,7 +147,7 @@ def _yes_and_no(step: StepFacts) -> Iterable[_Note]:
 
 def _levels(step: StepFacts) -> Iterable[_Note]:
     for name in _LEVELS:
-        if (level := getattr(step, name)) is not None:
+        if _is_usable(level := getattr(step, name)):
             yield _Note(name, "level", level)
 
 
@@ -166,23 +165,23 @@ def _shares(step: StepFacts) -> Iterable[_Note]:
 def _named(step: StepFacts) -> Iterable[_Note]:
     """What the sender named."""
     for name, metric in (step.metrics or {}).items():
-        if _is_number(metric):
+        if _is_usable(metric):
             yield _Note(f"metric.{name}", "level", metric)
     for field, statistics in (step.fields or {}).items():
         for name in ("missing", "mean"):
-            figure = statistics.get(name)
-            if figure is not None and _is_number(figure):
+            if _is_usable(figure := statistics.get(name)):
                 yield _Note(f"field.{field}.{name}", "level", figure)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_usable(value: Any) -> TypeGuard[float]:
+    """Whether it is a number that can be summed: a sender's may be as large as any."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _ABSURD
 
 
-def _frequent_words(made: Mapping[Feature, Mapping[Any, float]]) -> dict[Feature, Mapping[Any, float]]:
+def _frequent_words(made: Mapping[Feature, Mapping[int, float]]) -> dict[Feature, Mapping[int, float]]:
     """Leave out rare values of a tag or field, and the second of two that exclude each other."""
     by_field: defaultdict[tuple[Any, ...], list[Feature]] = defaultdict(list)
-    found: dict[Feature, Mapping[Any, float]] = {}
+    found: dict[Feature, Mapping[int, float]] = {}
     for feature, column in made.items():
         if feature.word is None:
             found[feature] = column
@@ -195,6 +194,6 @@ def _frequent_words(made: Mapping[Feature, Mapping[Any, float]]) -> dict[Feature
     return found
 
 
-def _exclude(one: Mapping[Any, float], other: Mapping[Any, float]) -> bool:
+def _exclude(one: Mapping[int, float], other: Mapping[int, float]) -> bool:
     """Whether of two yes and no figures each says the same as the other."""
     return one.keys() == other.keys() and all(one[key] + other[key] == 1 for key in one)

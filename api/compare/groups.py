@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.compare.features import Feature, Features
-from api.compare.statistics import Observed, Result, adjusted, compare
+from api.compare.statistics import Result, adjusted, compare
 
 LEVEL = 0.05
 """Share of what is called significant that may be chance."""
@@ -55,9 +55,11 @@ def compare_groups(
     if min(len(bad_runs), len(good_runs)) < MIN_RUNS:
         return Comparison((), 0, found.left_out)
     bad = frozenset(bad_runs)
+    # By place: of each run the number of its stratum and its group, asked for hundreds of times.
+    places = [(strata.get(key, -1), key not in bad) for key in found.keys]
     tested = []
     for feature, column in found.columns.items():
-        result = _tested(feature, column, bad, strata)
+        result = _tested(feature, column, places)
         if result is not None:
             tested.append((feature, result))
     q_values = adjusted([result.p_value for _, result in tested])
@@ -70,14 +72,19 @@ def compare_groups(
 
 
 def _tested(
-    feature: Feature, column: Mapping[Any, float], bad: Collection[Any], strata: Mapping[Any, int]
+    feature: Feature, column: Mapping[int, float], places: Sequence[tuple[int, bool]]
 ) -> Result | None:
-    observed = [Observed(strata[key], key in bad, value) for key, value in column.items() if key in strata]
-    bad_n = sum(one.bad for one in observed)
-    if min(bad_n, len(observed) - bad_n) < MIN_RUNS:
+    strata: dict[int, tuple[list[float], list[float]]] = {}
+    for place, value in column.items():
+        stratum, good = places[place]
+        if stratum not in strata:
+            strata[stratum] = ([], [])
+        strata[stratum][good].append(value)
+    both = [groups for stratum, groups in sorted(strata.items()) if stratum >= 0 and all(groups)]
+    if min(sum(len(groups[good]) for groups in both) for good in (0, 1)) < MIN_RUNS:
         return None
-    made = compare(observed, binary=feature.scale == "is")
-    return None if made is None else Result(made.bad_n, made.good_n, *map(_rounded, made[2:]))
+    made = compare(both, binary=feature.scale == "is")
+    return Result(made.bad_n, made.good_n, *map(_rounded, made[2:]))
 
 
 def _rounded(value: float) -> float:

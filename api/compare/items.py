@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from heapq import nsmallest
 from typing import Any, NamedTuple
 
 from api.compare.records import Change, ItemChange, ItemChanges, Judgement
@@ -33,6 +34,8 @@ class Compared(NamedTuple):
 
 def equal(one: Any, other: Any) -> bool:
     """Whether two recorded values are the same, numbers but for rounding."""
+    if one is other:
+        return True
     if isinstance(one, float | int) and isinstance(other, float | int):
         return math.isclose(one, other, rel_tol=_RELATIVE, abs_tol=1e-12)
     return bool(one == other)
@@ -45,51 +48,62 @@ def compare_items(a: Sequence[Decision], b: Sequence[Decision], *, sampled: bool
     sampled: not every decision is there, so that an item that one run lacks says nothing, and a place by
     score neither.
     """
-    mine, others = _judgements(a, ranked=not sampled), _judgements(b, ranked=not sampled)
+    mine, others = _by_occurrence(a), _by_occurrence(b)
+    ranks_a, ranks_b = ({}, {}) if sampled else (_ranks(a), _ranks(b))
     counted: Counter[str] = Counter()
-    examples: list[ItemChange] = []
+    found: list[tuple[int, Occurrence, tuple[Change, ...]]] = []
     both, valued = 0, True
-    for key in sorted(mine.keys() | others.keys()):
+    for key in [*mine, *(key for key in others if key not in mine)]:
         one, other = mine.get(key), others.get(key)
         if one is None or other is None:
             changed: tuple[Change, ...] = () if sampled else ("only_a" if other is None else "only_b",)
         else:
             both += 1
-            changed = _changes(one, other)
-            if {"verdict", "reason", "score"} & set(changed) and "value" not in changed:
+            changed = _changes(one, other, ranks_a, ranks_b)
+            if {"verdict", "reason", "score"}.intersection(changed) and "value" not in changed:
                 valued = False
         if changed:
             counted.update(changed)
-            examples.append(ItemChange(key[0], changed, one, other))
-    # Those that one run lacks at the end, whichever it is: the other way round gives the same order.
-    examples.sort(key=lambda change: min(_ORDER.index(change.changed[0]), _ORDER.index("only_a")))
+            # Those that one run lacks at the end, whichever it is: the other way round gives the same order.
+            found.append((min(_ORDER.index(changed[0]), _ORDER.index("only_a")), key, changed))
+    examples = [
+        ItemChange(key[0], changed, _judgement(mine.get(key), ranks_a), _judgement(others.get(key), ranks_b))
+        for _, key, changed in nsmallest(EXAMPLES, found)
+    ]
     known: dict[str, int] = {name: counted[name] for name in _ORDER if counted[name]}
     one_a, one_b = _constant(a), _constant(b)
     return Compared(
-        ItemChanges(both, known, examples[:EXAMPLES]),
+        ItemChanges(both, known, examples),
         valued,
         one_a is _VARIES or one_b is _VARIES,
         (None if one_a is _VARIES else one_a, None if one_b is _VARIES else one_b),
     )
 
 
-def _judgements(decisions: Sequence[Decision], *, ranked: bool) -> dict[Occurrence, Judgement]:
+def _by_occurrence(decisions: Sequence[Decision]) -> dict[Occurrence, Decision]:
+    found: dict[Occurrence, Decision] = {}
     seen: Counter[str] = Counter()
-    ranks = _ranks(decisions) if ranked else {}
-    found = {}
     for one in decisions:
-        key = (one.item_id, seen[one.item_id])
-        seen[one.item_id] += 1
-        found[key] = Judgement(
-            verdict=one.verdict,
-            reason=one.reason,
-            score=one.score,
-            rank=None if one.score is None else ranks.get(one.score),
-            value=one.value,
-            threshold=one.threshold,
-            value_missing=one.value_missing,
-        )
+        key = (one.item_id, 0)
+        if key in found:
+            seen[one.item_id] += 1
+            key = (one.item_id, seen[one.item_id])
+        found[key] = one
     return found
+
+
+def _judgement(one: Decision | None, ranks: Mapping[float, int]) -> Judgement | None:
+    if one is None:
+        return None
+    return Judgement(
+        verdict=one.verdict,
+        reason=one.reason,
+        score=one.score,
+        rank=_rank(one, ranks),
+        value=one.value,
+        threshold=one.threshold,
+        value_missing=one.value_missing,
+    )
 
 
 def _ranks(decisions: Sequence[Decision]) -> Mapping[float, int]:
@@ -101,9 +115,9 @@ def _ranks(decisions: Sequence[Decision]) -> Mapping[float, int]:
     return ranks
 
 
-def _changes(one: Judgement, other: Judgement) -> tuple[Change, ...]:
-    if one == other:
-        return ()
+def _changes(
+    one: Decision, other: Decision, ranks_a: Mapping[float, int], ranks_b: Mapping[float, int]
+) -> tuple[Change, ...]:
     found: list[Change] = []
     if one.verdict != other.verdict:
         found.append("verdict")
@@ -113,9 +127,13 @@ def _changes(one: Judgement, other: Judgement) -> tuple[Change, ...]:
         found.append("value")
     if not equal(one.score, other.score):
         found.append("score")
-    if one.rank != other.rank:
+    if _rank(one, ranks_a) != _rank(other, ranks_b):
         found.append("rank")
     return tuple(found)
+
+
+def _rank(one: Decision, ranks: Mapping[float, int]) -> int | None:
+    return None if one.score is None else ranks.get(one.score)
 
 
 _VARIES = object()

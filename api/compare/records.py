@@ -114,6 +114,8 @@ class StepDiff:
     items: ItemChanges
     evidence: Literal["full", "sampled", "partial", "none"]
     """The lesser of both."""
+    by_value: bool = False
+    """What it decided differs for items alone of which it also observed another value."""
 
     @property
     def name(self) -> str:

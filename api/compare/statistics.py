@@ -7,7 +7,7 @@ Runs of different strata are not held against each other. Plain Python: nothing 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,12 +20,8 @@ _FEW = 25
 """Of fewer runs with another than the usual value, ranks say no more than that they have one."""
 
 
-class Observed(NamedTuple):
-    """One run in one figure."""
-
-    stratum: int
-    bad: bool
-    value: float
+Strata = Sequence[tuple[Sequence[float], Sequence[float]]]
+"""Of each stratum the values of the bad runs and those of the good ones; neither is empty."""
 
 
 class Result(NamedTuple):
@@ -46,15 +42,9 @@ class Result(NamedTuple):
     p_value: float
 
 
-def compare(observed: Sequence[Observed], *, binary: bool) -> Result | None:
-    """Compare the groups; None when there is nothing to compare."""
-    strata: defaultdict[int, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    for one in observed:
-        strata[one.stratum][not one.bad].append(one.value)
-    both = [(bad, good) for _, (bad, good) in sorted(strata.items()) if bad and good]
+def compare(both: Strata, *, binary: bool) -> Result:
+    """Compare the groups. binary: the values are 1 and 0."""
     bad_n, good_n = sum(len(bad) for bad, _ in both), sum(len(good) for _, good in both)
-    if not both:
-        return None
     ranks = [_ranked(bad, good) for bad, good in both]
     effect = _weighted([(len(b), len(g), rank.delta) for (b, g), rank in zip(both, ranks, strict=True)])
     values = [value for bad, good in both for value in (*bad, *good)]
@@ -78,18 +68,17 @@ def compare(observed: Sequence[Observed], *, binary: bool) -> Result | None:
 
 def adjusted(p_values: Sequence[float]) -> list[float]:
     """
-    The false discovery rate at which each test would be called (Benjamini and Yekutieli 2001).
+    The false discovery rate at which each test would be called (Benjamini and Hochberg 1995).
 
-    It holds whatever the tests have to do with each other, as shares of one step do.
+    It holds for tests that go up and down together, as shares of one step and those behind it do.
     """
     count = len(p_values)
-    harmonic = math.fsum(1 / n for n in range(1, count + 1))
     found = [1.0] * count
     least = 1.0
     order = sorted(range(count), key=lambda place: p_values[place])
     for rank in range(count, 0, -1):
         place = order[rank - 1]
-        least = min(least, p_values[place] * count * harmonic / rank)
+        least = min(least, p_values[place] * count / rank)
         found[place] = least
     return found
 
@@ -128,7 +117,7 @@ def _ranked(bad: Sequence[float], good: Sequence[float]) -> _Ranks:
     return _Ranks(surplus, variance, 2 * surplus / (m * n), doubled, bad_sum)
 
 
-def _rank_test(both: Sequence[tuple[list[float], list[float]]], ranks: Sequence[_Ranks]) -> float:
+def _rank_test(both: Strata, ranks: Sequence[_Ranks]) -> float:
     """The p-value of the sum of ranks over strata (van Elteren 1960); exact for few runs of one stratum."""
     weights = [1 / (len(bad) + len(good) + 1) for bad, good in both]
     variance = math.fsum(w * w * rank.variance for w, rank in zip(weights, ranks, strict=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,11 +22,22 @@ INTERVAL_S = 20.0
 
 def check_due(
     connection: psycopg.Connection[Any],
-    reader: Reader,
+    open_reader: Callable[[], Reader],
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> None:
     """Check the contracts that are due and keep the results; raises what the store raises."""
-    for contract_id, document in due(connection, now()):
+    if found := due(connection, now()):
+        with closing(open_reader()) as reader:
+            _check(connection, reader, found, now)
+
+
+def _check(
+    connection: psycopg.Connection[Any],
+    reader: Reader,
+    found: list[tuple[str, Mapping[str, Any]]],
+    now: Callable[[], datetime],
+) -> None:
+    for contract_id, document in found:
         at = now()
         try:
             declared = contract(document, contract_id)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from api.explain import funnel as funnels
 from api.explain.audit import audit, usually_counting
 from api.explain.culprits import rank
+from api.explain.deciding import check_before_source
 from api.explain.findings import SHOWN_ITEMS, find
 from api.explain.records import AuditLine, Explanation, Items, Material
 from api.explain.stories import runner_up, winner
@@ -22,8 +23,8 @@ def explain(material: Material) -> Explanation:
     selected = winner(material)
     rival = runner_up(material, selected)
     findings = find(material, audited, selected)
-    fault = suspect(findings, [line.step_id for line in lines])
-    ranked = rank(material, findings)
+    ranked = check_before_source(rank(material, findings), steps, findings)
+    fault = suspect(findings, [line.step_id for line in lines], ranked)
     drop, deviation = funnels.largest_drop(lines), funnels.largest_deviation(lines)
     return Explanation(
         run=material.detail.run,

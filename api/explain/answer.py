@@ -22,7 +22,10 @@ class Explanation(schemas.Answer):
     funnel: Sequence[records.FunnelLine] = Field(description="One line per step in order; last attempts.")
     audit: Sequence[records.AuditLine] = Field(description="Whether candidates vanished in or between steps.")
     findings: Sequence[records.Finding] = Field(description="What is out of the ordinary.")
-    suspect: records.Suspect | None = Field(description="The step at fault; null when no finding shows one.")
+    suspect: records.Suspect | None = Field(
+        description="The first culprit in a sentence; by the rules of the findings where the conclusion is "
+        "no_baseline. Null where no step is shown to be at fault."
+    )
     conclusion: records.Conclusion = Field(
         description="fault: a step stands out from the baseline, or failed, or lost candidates. "
         "outside_baseline: the run is so much larger or smaller than all others that they say nothing "

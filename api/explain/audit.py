@@ -9,10 +9,10 @@ What cannot be told is said, and is no alarm (decision 0042).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import fields
 
-from api.explain.flow import JUDGES, LOOKS, Node, flow
+from api.explain.flow import JUDGES, LOOKS, Node, flow, same
 from api.explain.named import without
 from api.explain.records import AuditLine, Items, Untold
 from store.queries.baseline import Baseline
@@ -85,6 +85,7 @@ class Audit:
         ended_well = {node.step.name for node in consumers if node.settled}
         # One that failed and was tried again is judged by the other execution.
         taking = [node for node in consumers if node.settled or node.step.name not in ended_well]
+        taking = [node for node in taking if not node.only_looks] or taking
         perhaps = self._perhaps_taking(feeder, taking[0])
         doubt = self._doubt(feeder, taking)
         if doubt is None and not all(node.told for node in perhaps):
@@ -93,7 +94,7 @@ class Audit:
             for node in taking:
                 self._untold.setdefault(id(node), doubt)
             return
-        if len(taking) == 1 and feeder.named.passing == taking[0].named.items:
+        if len(taking) == 1 and same(feeder, taking[0]):
             return
         for node in taking:
             whole = len(taking) > 1 and node.step.candidates_in == feeder.step.candidates_out
@@ -151,7 +152,7 @@ class Audit:
         seen: set[str] = set()
         for later in self._nodes[self._place[id(node)] + 1 :]:
             if later.named.items and later.level is node.level:
-                seen |= left & later.named.set
+                seen |= left.intersection(later.named.items)
         for item in missing:
             # A model may look at a few while all go on; of a run that broke off, others may have been next.
             certain = self._completed and node.step.step_type not in LOOKS
@@ -229,12 +230,14 @@ class Audit:
         before = self._nodes[: self._place[id(node)]]
         if node.doubt in _OPEN:
             return self._unheard_of(node, before)
-        if node.doubt is not None or not feeders or _other_ids(node):
+        if node.doubt is not None or not feeders:
             return None
         if not all(feeder.told or feeder.silent for feeder in feeders):
             return None
-        if len(feeders) == 1 and feeders[0].named.passing == node.named.items:
+        if len(feeders) == 1 and same(feeders[0], node):
             return []
+        if _other_ids(node):
+            return None
         new = without(node.named.items, [feeder.named.passing_set for feeder in feeders])
         if not new:
             return []
@@ -242,22 +245,27 @@ class Audit:
             not other.told and other.counts and other.settled for other in before
         ):
             return None
-        allowed = [node.named.merged_into, *(feeder.named.merged_into for feeder in feeders)]
-        for other in before:
-            allowed += (other.named.reserve, frozenset(self._vanished.get(id(other), ())))
-            if not node.declared:
-                refused = frozenset().union(*(feeder.named.refused for feeder in feeders))
-                allowed.append(other.named.passing_set - refused)
-        return without(new, allowed)
+        return without(new, self._explained(node, before))
 
-    @staticmethod
-    def _unheard_of(node: Node, before: Sequence[Node]) -> list[str] | None:
+    def _explained(self, node: Node, before: Sequence[Node]) -> Iterator[Set[str]]:
+        """Items that a step may take in though its feeders did not record that they let them pass."""
+        for other in reversed(before):
+            yield self._vanished.get(id(other), {}).keys()
+        for feeder in node.feeders:
+            yield feeder.named.merged_into
+        refused = frozenset().union(*(feeder.named.refused for feeder in node.feeders))
+        for other in reversed(before):
+            yield other.named.reserve
+            if not node.declared:
+                yield other.named.passing_set - refused
+
+    def _unheard_of(self, node: Node, before: Sequence[Node]) -> list[str] | None:
         """Items that no earlier step names, of one that may have taken them from any."""
         if not all(other.told for other in before if other.counts or other.silent):
             return None
         known = [other.named.set for other in before]
-        by_name = [other for other in before if other.step.name == node.step.name]
-        if all(node.named.set.isdisjoint(of_one) for of_one in known) and not by_name:
+        batches = any(other.feeders and other.step.name == node.step.name for other in self._nodes)
+        if not batches and all(node.named.set.isdisjoint(of_one) for of_one in known):
             return None
         merged = [other.named.merged_into for other in before]
         return without(node.named.items, [*known, *merged])
@@ -313,12 +321,16 @@ def _sum(counts: Sequence[int | None]) -> int | None:
 
 def _other_ids(node: Node) -> bool:
     """Whether it names none of many that it was handed: its items are named by another key."""
+    if any(feeder.named.items[:1] == node.named.items[:1] or same(feeder, node) for feeder in node.feeders):
+        return False
     handed = [feeder.named.set for feeder in node.feeders]
     return any(handed) and all(node.named.set.isdisjoint(of_one) for of_one in handed)
 
 
 def _adds_nothing(node: Node) -> bool:
-    return not without(node.named.items, [feeder.named.passing_set for feeder in node.feeders])
+    return any(same(feeder, node) for feeder in node.feeders) or not without(
+        node.named.items, [feeder.named.passing_set for feeder in node.feeders]
+    )
 
 
 def _may_repeat(feeder: Node) -> bool:

@@ -9,19 +9,20 @@ logistic of two numbers, fitted to planted faults (decision 0033).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from api.explain.funnel import last_attempts
 from api.explain.records import Conclusion, Culprit, Evidence, Finding, Material
-from api.explain.unusual import MIN_RUNS, Executed, Unusual, unusual
+from api.explain.traffic import telling, unlike_usual
+from api.explain.unusual import Executed, Unusual, unusual
+from api.explain.usual import MIN_RUNS, Usual
 from store.queries.figures import Figures
-from store.queries.types import StepRecord
 
-LIMIT = 4.0
-"""Suspicion below which no step is said to be at fault; two in a hundred healthy runs have more."""
-CERTAIN = 30.0
-"""Suspicion of a step that failed, or whose counts do not add up."""
+LIMIT = 3.8
+"""Suspicion below which no step is said to be at fault; four in a hundred healthy runs have more."""
+FAILED, CERTAIN = 35.0, 30.0
+"""Suspicion of a step that failed, and of one whose counts do not add up."""
 SIGNS = ("step_error", "count_gap", "handover_gap")
 STRONGEST = 25.0
 """Of a step that is only unlike the baseline."""
@@ -32,11 +33,13 @@ AFTER = 0.3
 OUTSIDE_DEVIATIONS, OUTSIDE_FACTOR = 6.0, math.log(2)
 """A first step that gives out so much more or less than ever makes a run of another kind."""
 OTHER_TRAFFIC, BEYOND = 3.5, 1.5
-"""A source that is so unlike the baseline, and how much farther a step must be to be suspected."""
+"""Traffic that is so unlike the baseline, and how much farther a step must be to be suspected."""
 SHOWN_EVIDENCE = 3
-INTERCEPT, BY_SUSPICION, BY_LEAD = -2.4, 0.44, 0.41
+INTERCEPT, BY_SUSPICION, BY_LEAD = -5.0, 1.15, 0.04
 MOST = 12.0
 """Suspicion and lead beyond this say no more."""
+SUREST = 0.985
+"""However far a figure is from the usual, the cause may lie elsewhere."""
 
 
 class Ranked(NamedTuple):
@@ -46,18 +49,42 @@ class Ranked(NamedTuple):
     culprits: Sequence[Culprit]
 
 
+class Looked(NamedTuple):
+    """A step of the run that is asked about, as it was last executed."""
+
+    step_id: str
+    name: str
+    is_source: bool
+    """Whether it makes its candidates."""
+    findings: Sequence[int]
+    """Positions of the findings that are signs by themselves."""
+    failed: bool
+
+
 def rank(material: Material, findings: Sequence[Finding]) -> Ranked:
     """All steps that anything speaks against, whatever is concluded."""
-    steps = last_attempts(material.detail.steps)
-    own, baseline = material.habits.own, material.habits.baseline
-    executed = [Executed(step.name, own.get(step.name, Figures(1, {}))) for step in steps]
-    found = unusual(executed, baseline)
-    figures = [_telling(step, of_step) for step, of_step in zip(steps, found, strict=True)]
-    signs = _signs(findings)
-    suspicion = [
-        CERTAIN if step.step_id in signs else _suspicion(of_step)
-        for step, of_step in zip(steps, figures, strict=True)
+    signs: dict[str, list[int]] = {}
+    for number, finding in enumerate(findings):
+        if finding.kind in SIGNS:
+            signs.setdefault(finding.step_id, []).append(number)
+    looked = [
+        Looked(step.step_id, step.name, step.candidates_in is None, of_step, _failed(findings, of_step))
+        for step in last_attempts(material.detail.steps)
+        for of_step in (signs.get(step.step_id, ()),)
     ]
+    return rank_steps(looked, material.habits.own, Usual(material.habits.baseline))
+
+
+def _failed(findings: Sequence[Finding], numbers: Sequence[int]) -> bool:
+    return any(findings[number].kind == "step_error" for number in numbers)
+
+
+def rank_steps(steps: Sequence[Looked], own: Mapping[str, Figures], usual: Usual) -> Ranked:
+    """own: figures of the run by name of the step. usual: those of the runs that it is held against."""
+    executed = [Executed(step.name, own.get(step.name, Figures(1, {}))) for step in steps]
+    found = unusual(executed, usual)
+    figures = [telling(of_step, step.is_source) for of_step, step in zip(found, steps, strict=True)]
+    suspicion = [_suspicion(of_step, step) for of_step, step in zip(figures, steps, strict=True)]
     adjusted = _as_origin(suspicion)
     order = sorted(range(len(steps)), key=lambda at: -adjusted[at])
     culprits: list[Culprit] = []
@@ -65,54 +92,31 @@ def rank(material: Material, findings: Sequence[Finding]) -> Ranked:
         if not adjusted[at]:
             break
         rival = max((adjusted[other] for other in order if other != at), default=0.0)
+        sure = _confidence(adjusted[at], rival)
         culprits.append(
             Culprit(
                 step_id=steps[at].step_id,
                 step=steps[at].name,
-                confidence=_confidence(adjusted[at], rival)
-                if place == 0
-                else _lower(culprits, adjusted[at], rival),
+                confidence=sure if place == 0 else _lower(culprits, sure),
                 suspicion=round(adjusted[at], 3),
-                evidence=[_evidence(one, len(baseline)) for one in figures[at][:SHOWN_EVIDENCE]],
-                findings=signs.get(steps[at].step_id, ()),
+                evidence=[_evidence(one, len(usual)) for one in figures[at][:SHOWN_EVIDENCE]],
+                findings=steps[at].findings,
             )
         )
+    traffic = [unlike_usual(of_step, step.is_source) for of_step, step in zip(found, steps, strict=True)]
     top = max(suspicion, default=0.0)
-    if top < CERTAIN and len(baseline) < MIN_RUNS:
+    if top >= CERTAIN:
+        return Ranked("fault", culprits)
+    if len(usual) < MIN_RUNS:
         return Ranked("no_baseline", culprits)
-    if top < CERTAIN and found and _is_outside(found[0]):
+    if found and _is_outside(found[0]):
         return Ranked("outside_baseline", culprits)
-    return Ranked("fault" if top >= _limit(steps, found) else "nothing_unusual", culprits)
+    return Ranked("fault" if top >= _limit(max(traffic, default=0.0)) else "nothing_unusual", culprits)
 
 
-def _signs(findings: Sequence[Finding]) -> dict[str, list[int]]:
-    """Step id to the positions of findings that are signs by themselves."""
-    found: dict[str, list[int]] = {}
-    for number, finding in enumerate(findings):
-        if finding.kind in SIGNS:
-            found.setdefault(finding.step_id, []).append(number)
-    return found
-
-
-def _telling(step: StepRecord, found: Sequence[Unusual]) -> list[Unusual]:
-    """
-    What speaks against the step itself.
-
-    What a source gives out is its traffic: that other things are asked for is no fault of it. That one of
-    its sources gives less is, unless others give more.
-    """
-    if step.candidates_in is not None:
-        return list(found)
-    more = any(one.figure.startswith("amount:from ") and one.own > 2 for one in found)
-    return [
-        one
-        for one in found
-        if not one.figure.startswith("level:")
-        and not (one.figure.startswith("amount:from ") and (more or one.own > 0))
-    ]
-
-
-def _suspicion(found: Sequence[Unusual]) -> float:
+def _suspicion(found: Sequence[Unusual], step: Looked) -> float:
+    if step.findings:
+        return FAILED if step.failed else CERTAIN
     sizes = [abs(one.own) for one in found]
     if not sizes:
         return 0.0
@@ -124,28 +128,20 @@ def _as_origin(suspicion: Sequence[float]) -> list[float]:
     """Less for what comes after another suspicious step: later ones may follow from it."""
     before, adjusted = 0.0, []
     for figure in suspicion:
-        adjusted.append(figure / (1 + AFTER * max(0.0, before - 3)))
+        # What failed did so itself, whatever it was given.
+        lessened = 1.0 if figure >= FAILED else 1 + AFTER * max(0.0, before - 3)
+        adjusted.append(figure / lessened)
         before = max(before, figure)
     return adjusted
 
 
-def _limit(steps: Sequence[StepRecord], found: Sequence[Sequence[Unusual]]) -> float:
+def _limit(traffic: float) -> float:
     """
     The suspicion from which on a step is said to be at fault.
 
-    Where a source gives out other things than ever, what comes after it will differ, too, in ways that the
-    baseline has no example of: only what is still farther from it counts.
+    Of other things than ever, what comes later will differ, too, in ways that the baseline has no example
+    of: only what is still farther from it counts.
     """
-    traffic = max(
-        (
-            abs(one.own)
-            for step, of_step in zip(steps, found, strict=True)
-            if step.candidates_in is None
-            for one in of_step
-            if one.figure.startswith("level:") or (one.figure.startswith("amount:from ") and one.own > 0)
-        ),
-        default=0.0,
-    )
     return LIMIT if traffic < OTHER_TRAFFIC else min(CERTAIN, max(LIMIT, BEYOND * traffic))
 
 
@@ -161,13 +157,13 @@ def _is_outside(first: Sequence[Unusual]) -> bool:
 
 def _confidence(own: float, rival: float) -> float:
     total = INTERCEPT + BY_SUSPICION * min(own, MOST) + BY_LEAD * max(-MOST, min(own - rival, MOST))
-    return round(1 / (1 + math.exp(-total)), 3)
+    return round(min(SUREST, 1 / (1 + math.exp(-total))), 3)
 
 
-def _lower(before: Sequence[Culprit], own: float, rival: float) -> float:
+def _lower(before: Sequence[Culprit], sure: float) -> float:
     """Of a step that is not the first: no more than what the ones before leave."""
     left = max(0.0, 1 - sum(culprit.confidence for culprit in before))
-    return round(min(left, _confidence(own, rival)), 3)
+    return round(min(left, sure), 3)
 
 
 def _evidence(one: Unusual, runs: int) -> Evidence:

@@ -45,10 +45,20 @@ class Node:
     repeats: bool = field(default=False)
     """Whether its level has several executions of its name."""
 
+    same_as: dict[int, bool] = field(default_factory=dict)
+    """What ``same`` found, by the other's identity."""
+
     @property
     def counts(self) -> bool:
         """Whether it said how many candidates it took in or gave out."""
         return self.step.candidates_in is not None or self.step.candidates_out is not None
+
+    @property
+    def only_looks(self) -> bool:
+        """Whether it looked at some of what it was handed and refused none: all of them go on beside it."""
+        if self.step.step_type not in LOOKS or self.step.candidates_in is None or self.named.refused:
+            return False
+        return bool(self.feeders) and bool(without(self.feeders[-1].named.passing, [self.named.set]))
 
     @property
     def settled(self) -> bool:
@@ -184,16 +194,19 @@ def _by_items(node: Node, before: Sequence[Node], level: Sequence[Node]) -> bool
     for other in reversed(before[-LOOKED_BACK:]):
         if other.silent or not other.told:
             return False
-        if _took_from(node, other):
+        if not other.only_looks and _took_from(node, other):
             found = other
             break
     if found is None:
         return False
     found = _no_earlier_than_siblings(node, found, before)
     feeders = [found]
-    left = [] if _same(found, node) else without(node.named.items, [found.named.passing_set])
+    left = [] if same(found, node) else without(node.named.items, [found.named.passing_set])
+    taken = {id(feeder) for other in before for feeder in other.feeders}
+    # Of batches that nobody has taken from, all feed this step.
+    free = [other for other in before if other is not found and (left or id(other) not in taken)]
+    feeders += [other for other in free if _beside(other, found)]
     if left:
-        feeders += [other for other in before if other is not found and _beside(other, found)]
         left = without(left, [other.named.passing_set for other in feeders])
     place = before.index(found)
     while left and place and feeders[-1].step.candidates_in is None:
@@ -208,25 +221,29 @@ def _by_items(node: Node, before: Sequence[Node], level: Sequence[Node]) -> bool
     return True
 
 
-def _same(feeder: Node, node: Node) -> bool:
+def same(feeder: Node, node: Node) -> bool:
     """Whether a step took in just what another let pass, in that order; a quick look at long lists."""
-    return feeder.named.passing == node.named.items
+    known = node.same_as.get(id(feeder))
+    if known is None:
+        known = node.same_as[id(feeder)] = feeder.named.let_pass == node.named.items
+    return known
 
 
 def _took_from(node: Node, other: Node) -> bool:
-    if _same(other, node):
+    if same(other, node):
         return True
-    passed = node.named.set & other.named.passing_set
+    let_pass = other.named.passing_set
+    passed = sum(item in let_pass for item in node.named.items)
     if not passed:
         # What goes on here it did not refuse, and nothing that it recorded went on: it did not record that.
         judged = other.step.candidates_in is not None and other.step.step_type not in LOOKS
-        silent = judged and not other.named.passing and other.step.name != node.step.name
+        silent = judged and not let_pass and other.step.name != node.step.name
         return silent and node.named.set.isdisjoint(other.named.set)
-    if len(passed) == len(node.named.set):
+    if passed == len(node.named.items):
         return True
-    refused = len(node.named.set & other.named.refused)
+    refused = sum(item in other.named.refused for item in without(node.named.items, [let_pass]))
     # A second round on the same candidates takes in what the first refused, too.
-    return refused == 0 if other.step.name == node.step.name else refused <= len(passed)
+    return refused == 0 if other.step.name == node.step.name else refused <= passed
 
 
 def _no_earlier_than_siblings(node: Node, found: Node, before: Sequence[Node]) -> Node:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from functools import cached_property
 from itertools import compress
 
@@ -41,9 +41,14 @@ class Named:
         return frozenset(self.items)
 
     @cached_property
+    def let_pass(self) -> Sequence[str]:
+        """The items of all decisions that let one pass."""
+        return self._with(_PASSING, PASSING_LETTERS)
+
+    @cached_property
     def passing(self) -> Sequence[str]:
         """Items that go on for sure: of several decisions about one, none refuses it."""
-        chosen = self._with(_PASSING, PASSING_LETTERS)
+        chosen = self.let_pass
         if len(chosen) == len(self.items) or not self.repeated:
             return chosen
         refused = frozenset(self._with(_OTHERS, _OTHER_LETTERS))
@@ -52,7 +57,7 @@ class Named:
     @cached_property
     def passing_set(self) -> frozenset[str]:
         """Items that may go on, each once."""
-        return frozenset(self._with(_PASSING, PASSING_LETTERS))
+        return frozenset(self.let_pass)
 
     @cached_property
     def refused(self) -> frozenset[str]:
@@ -96,10 +101,11 @@ class Named:
 NOTHING = Named(())
 
 
-def without(items: Iterable[str], known: Iterable[frozenset[str]]) -> list[str]:
-    """The items that no set holds, in their order, each once."""
-    left = dict.fromkeys(items)
+def without(items: Iterable[str], known: Iterable[Set[str]]) -> list[str]:
+    """The items that no set holds, in their order, each once; later sets are not made when none is left."""
+    left = list(dict.fromkeys(items))
     for of_one in known:
-        if left:
-            left = dict.fromkeys(item for item in left if item not in of_one)
-    return list(left)
+        left = [item for item in left if item not in of_one]
+        if not left:
+            break
+    return left

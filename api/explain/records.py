@@ -169,13 +169,18 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """The step at fault, as far as the findings show it."""
+    """
+    The step at fault: the first culprit where the conclusion is ``fault``, and by the rules of the findings
+    where it is ``no_baseline``.
+    """
 
     step_id: str
     step: str
     text: str
     findings: Sequence[int]
-    """Positions in ``Explanation.findings``, the decisive one first."""
+    """
+    Positions in ``Explanation.findings``, the decisive one first; empty where only figures are unusual.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from api.explain.culprits import Ranked
 from api.explain.records import (
     Drop,
-    Evidence,
     Finding,
     FunnelLine,
     Material,
@@ -18,8 +17,8 @@ from api.explain.records import (
 )
 from api.explain.words import (
     completeness_in_words,
-    counted,
     error_in_words,
+    evidence_in_words,
     executions,
     percent,
     value_in_words,
@@ -89,36 +88,24 @@ def _fault(
 ) -> Iterator[str]:
     culprit = ranked.culprits[0] if ranked.conclusion == "fault" else None
     if suspect is not None:
-        yield f"Step at fault: {suspect.step}. {suspect.text}."
-        for number in suspect.findings[1:]:
-            yield f"It fits that {findings[number].text}."
-    elif culprit is not None:
-        pass
+        with_confidence = "" if culprit is None else f", with {percent(culprit.confidence)} confidence"
+        yield f"Step at fault: {suspect.step}{with_confidence}. {suspect.text}."
+        for number in suspect.findings:
+            if findings[number].text != suspect.text:
+                yield f"It fits that {findings[number].text}."
     elif ranked.conclusion == "outside_baseline":
         yield "The run is so much larger or smaller than all others that they say little about it."
     elif not findings:
         yield "Nothing unusual has been found so far." if so_far else "Nothing unusual was found."
     else:
         yield "No step is shown to be at fault."
-    if culprit is not None and culprit.evidence and (suspect is None or suspect.step_id != culprit.step_id):
-        yield f"Most unusual: {culprit.step}, at fault with {percent(culprit.confidence)} confidence."
-        for evidence in culprit.evidence:
-            yield f"There {_evidence(evidence)}."
+    for evidence in culprit.evidence if culprit is not None else ():
+        if suspect is None or evidence_in_words(evidence) != suspect.text:
+            yield f"There {evidence_in_words(evidence)}."
     told = set(suspect.findings) if suspect is not None else set()
     for number, finding in enumerate(findings):
         if number not in told:
             yield f"Also: {finding.text}."
-
-
-def _evidence(evidence: Evidence) -> str:
-    if evidence.kind in ("share", "part"):
-        shown, usual = percent(evidence.value), percent(evidence.usual)
-    elif evidence.kind == "amount":
-        shown, usual = f"{evidence.value:,.0f}", f"{evidence.usual:,.0f}"
-    else:
-        shown, usual = f"{evidence.value:.4g}", f"{evidence.usual:.4g}"
-    runs = counted(evidence.baseline_runs, "run")
-    return f"“{evidence.figure}” is {shown} (median of {runs}: {usual})"
 
 
 def _winner(

@@ -1,10 +1,12 @@
-"""Which step is at fault, if the findings show it."""
+"""The step at fault in one sentence: that of the first culprit, or by rule where there is no baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from api.explain.records import Finding, FindingKind, Suspect
+from api.explain.culprits import Ranked
+from api.explain.records import Culprit, Finding, FindingKind, Suspect
+from api.explain.words import evidence_in_words
 
 DECISIVE: tuple[FindingKind, ...] = (
     "step_error",
@@ -21,17 +23,38 @@ often supports another finding; alone it may have changed nothing.
 """
 
 
-def suspect(findings: Sequence[Finding], order: Sequence[str]) -> Suspect | None:
+def suspect(findings: Sequence[Finding], order: Sequence[str], ranked: Ranked) -> Suspect | None:
+    """
+    What ``culprits`` says, with the findings that fit; the rule alone where too few runs say what is usual.
+
+    order: step ids as the run has them. None when no step is shown to be at fault.
+    """
+    if ranked.conclusion == "no_baseline":
+        return _by_rule(findings, order)
+    if ranked.conclusion != "fault":
+        return None
+    culprit = ranked.culprits[0]
+    return _by_rule(findings, order, culprit.step_id) or _by_figures(culprit, findings)
+
+
+def _by_figures(culprit: Culprit, findings: Sequence[Finding]) -> Suspect:
+    """What is farthest from the usual, in words."""
+    fitting = [number for number, finding in enumerate(findings) if finding.step_id == culprit.step_id]
+    text = "; ".join(evidence_in_words(one) for one in culprit.evidence[:1])
+    return Suspect(culprit.step_id, culprit.step, text, tuple(fitting))
+
+
+def _by_rule(findings: Sequence[Finding], order: Sequence[str], only: str | None = None) -> Suspect | None:
     """
     The step of the strongest finding; of equal ones the earliest step, since later ones may follow from it.
 
-    order: step ids as the run has them. None when no finding is decisive.
+    only: id of the step to look at; None looks at all.
     """
     place = {step_id: position for position, step_id in enumerate(order)}
     candidates = [
         (DECISIVE.index(finding.kind), place.get(finding.step_id, len(order)), number)
         for number, finding in enumerate(findings)
-        if finding.kind in DECISIVE and not finding.evidence.get("usual")
+        if finding.kind in DECISIVE and not finding.evidence.get("usual") and only in (None, finding.step_id)
     ]
     if not candidates:
         return None

@@ -38,8 +38,6 @@ class Unusual(NamedTuple):
     """Deviations that do not follow from earlier figures; never more than ``deviations``."""
     seen: bool
     """Whether the value lies between the least and the largest of the baseline."""
-    never: bool
-    """Whether hardly a candidate of the baseline is counted in it."""
 
 
 class Executed(NamedTuple):
@@ -104,7 +102,7 @@ def _judged(figure: str, met: _Met, figures: Figures, before: _Before) -> Unusua
     z = (value - middle) / deviation
     own = z if abs(z) < LOOK or not before.met else _own(met, z, deviation, before)
     seen = column.low <= value <= column.high
-    return Unusual(figure, value, column.median, z, own, seen, column.high == 0)
+    return Unusual(figure, value, column.median, z, own, seen)
 
 
 def _own(met: _Met, z: float, deviation: float, before: _Before) -> float:

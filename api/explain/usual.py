@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from operator import mul
 from statistics import median
 from typing import NamedTuple
@@ -61,15 +62,17 @@ class Column:
 
     def __init__(self, kind: str, values: Sequence[float | None], usual_size: float) -> None:
         """values: a run each, None where it lacks the figure. usual_size: of the step's executions."""
-        numbers = [value for value in values if value is not None]
+        numbers = sorted(value for value in values if value is not None)
         self.kind = kind
-        self.values = values
-        self.median = median(numbers)
-        self.low, self.high = min(numbers), max(numbers)
-        self.known = len(numbers)
-        self._spread = spread([number - self.median for number in numbers]) * (1 + FEW / self.known)
+        self.median = _middle(numbers)
+        self.low, self.high = numbers[0], numbers[-1]
+        self.runs = bytes(value is not None for value in values)
+        """1 for each run that has the figure."""
+        self._values = values
+        self._spread = spread([number - self.median for number in numbers]) * (1 + FEW / len(numbers))
         self._usual_size = usual_size
         self._models: dict[tuple[Place, ...], Model] = {}
+        self._centred: dict[bytes, tuple[list[float], float]] = {}
 
     def deviation(self, size: int) -> float:
         """One deviation, of an execution with so many candidates."""
@@ -82,6 +85,15 @@ class Column:
         # Of a share that is 0 in all runs, one candidate is no wonder.
         share = min(max(self.median, 0.5 / size), 1 - 0.5 / size)
         return max(wide, FLOORS[self.kind], 0.5 * math.sqrt(share * (1 - share) / size))
+
+    def centred(self, runs: bytes) -> tuple[list[float], float]:
+        """Distances from the median in some runs, 0 where the figure is not known, and the sum of squares."""
+        found = self._centred.get(runs)
+        if found is None:
+            middle = self.median
+            distances = [0.0 if value is None else value - middle for value in compress(self._values, runs)]
+            found = self._centred[runs] = distances, sum(map(mul, distances, distances))
+        return found
 
     def widened(self, spread_of_rest: float, deviation: float) -> float:
         """What is not told by others, as much wider as the deviation is than the spread."""
@@ -137,7 +149,12 @@ def spread(differences: Sequence[float]) -> float:
     """Robust against a few odd runs in the baseline, and honest about long tails."""
     distances = sorted(map(abs, differences))
     tail = distances[min(len(distances) - 1, int(TAIL * len(distances)))]
-    return max(NORMAL * median(distances), tail / TAIL_DEVIATIONS)
+    return max(NORMAL * _middle(distances), tail / TAIL_DEVIATIONS)
+
+
+def _middle(ascending: Sequence[float]) -> float:
+    half = len(ascending) // 2
+    return ascending[half] if len(ascending) % 2 else (ascending[half - 1] + ascending[half]) / 2
 
 
 def _columns(names: Sequence[str] | Mapping[str, None], known: Sequence[Figures | None]) -> dict[str, Column]:
@@ -163,11 +180,10 @@ class _Candidate(NamedTuple):
 
 def _fit(column: Column, earlier: Mapping[Place, Column]) -> Model:
     """The up to three earlier figures that go with this one the most, one after the other."""
-    places = [at for at, value in enumerate(column.values) if value is not None]
-    rest = _centred(column, places)
+    rest, _ = column.centred(column.runs)
     # Of few runs, chance finds something that goes with anything.
-    least = max(MIN_CORRELATION, CHANCE / math.sqrt(len(places)))
-    candidates = [_candidate(place, other, places) for place, other in earlier.items()]
+    least = max(MIN_CORRELATION, CHANCE / math.sqrt(len(rest)))
+    candidates = [_Candidate(place, *other.centred(column.runs)) for place, other in earlier.items()]
     terms: list[Term] = []
     for _ in range(FEATURES):
         own = sum(map(mul, rest, rest))
@@ -177,7 +193,7 @@ def _fit(column: Column, earlier: Mapping[Place, Column]) -> Model:
             (
                 (abs(product) / math.sqrt(own * one.squares), product / one.squares, one)
                 for one in candidates
-                if one.squares > 0
+                if 0 < one.squares < math.inf
                 for product in (sum(map(mul, rest, one.centred)),)
             ),
             key=lambda found: -found[0],
@@ -189,13 +205,3 @@ def _fit(column: Column, earlier: Mapping[Place, Column]) -> Model:
         terms.append(Term(best.place, slope, sum(map(mul, rest, rest)) / len(rest) / best.squares))
         candidates = [one for _, _, one in ranked[1:OPEN]]
     return Model(terms, spread(rest) * (1 + FEW / len(rest)) if terms else 0.0)
-
-
-def _candidate(place: Place, column: Column, places: Sequence[int]) -> _Candidate:
-    centred = _centred(column, places)
-    return _Candidate(place, centred, sum(map(mul, centred, centred)))
-
-
-def _centred(column: Column, places: Sequence[int]) -> list[float]:
-    values = column.values
-    return [0.0 if (value := values[at]) is None else value - column.median for at in places]

@@ -41,6 +41,11 @@ class Comparator:
     declared: bool = False
     shown: bool = False
     """The record has a candidate on either side of the limit, neither of them at it."""
+    by_side: bool = True
+    """
+    Whether candidates on one side of their limit, or at it, all fared alike: then a threshold that moves
+    past nobody changes nothing, be the rule a comparison or an equality.
+    """
 
     def results(self, value: Number, threshold: Number) -> frozenset[bool]:
         """What the signs say of a value; of two results either may be."""
@@ -84,16 +89,22 @@ def comparator(observed: Iterable[Observation | None], declared: str | None) -> 
     on one of the sides.
     """
     open_signs = set(SIGNS if declared is None else [declared])
+    fared: dict[int, set[bool]] = {-1: set(), 0: set(), 1: set()}
     passing_off, failing_off = False, False
     for observation in observed:
         if observation is None or observation.passed is None:
             continue
-        value, threshold = observation.value, observation.threshold
+        value, threshold, passed = observation.value, observation.threshold, observation.passed
         if is_number(value) and is_number(threshold):
-            open_signs -= {
-                sign for sign in open_signs if SIGNS[sign](value, threshold) is not observation.passed
-            }
+            fared[side(value, threshold)].add(passed)
+            open_signs -= {sign for sign in open_signs if SIGNS[sign](value, threshold) is not passed}
             if value != threshold:
-                passing_off |= observation.passed
-                failing_off |= not observation.passed
-    return Comparator(frozenset(open_signs), declared is not None, passing_off and failing_off)
+                passing_off |= passed
+                failing_off |= not passed
+    by_side = all(len(said) < 2 for said in fared.values())
+    return Comparator(frozenset(open_signs), declared is not None, passing_off and failing_off, by_side)
+
+
+def side(value: Number, threshold: Number) -> int:
+    """-1 below the threshold, 0 at it, 1 above."""
+    return (value > threshold) - (value < threshold)

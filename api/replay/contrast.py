@@ -109,12 +109,13 @@ def _missing(steps: Sequence[StepFacts], fates: Mapping[str, Fate | None], item:
 
 def _parting(steps: Sequence[StepFacts], item: str, over: str) -> tuple[Kind, StepFacts | None]:
     last = {name: max(p for p, s in enumerate(steps) if name in s.by_item) for name in (item, over)}
+    one_way = sum(step.is_source for step in steps) <= 1 and not any(len(step.feeds) > 1 for step in steps)
     both_lost: StepFacts | None = None
     for place, step in enumerate(steps):
         one, other = (_passes(step, name) for name in (item, over))
-        # One that comes up again later has passed where it was not recorded.
-        one = "passes" if one == "unknown" and place < last[item] else one
-        other = "passes" if other == "unknown" and place < last[over] else other
+        # One that comes up again later has passed where it was not recorded, if there is one way only.
+        one = "passes" if one == "unknown" and one_way and place < last[item] else one
+        other = "passes" if other == "unknown" and one_way and place < last[over] else other
         if "fails" not in (one, other):
             continue
         if one == other:

@@ -75,7 +75,7 @@ def rerun(steps: Sequence[StepFacts], changes: Sequence[Change], assume: bool) -
             or any(arrives is not True for arrives in replayed.arrives)
         )
         replayed.verdicts = _verdicts(step, mine, replayed, slate_changed, assume)
-        _settle(replayed, fates, concerned=slate_changed or bool(mine))
+        _settle(replayed, fates, done, concerned=slate_changed or bool(mine))
         done[step.step_id] = replayed
     return Rerun(done, fates)
 
@@ -89,20 +89,32 @@ def _arrivals(step: StepFacts, done: Mapping[str, Replayed], assume: bool) -> Re
         alone = step.is_source and step.declared.item_independent is not False
         stays = alone and (assume or step.declared.item_independent is True)
         return Replayed(step, (), [True if stays else None] * len(step.decisions), {}, hidden=not stays)
+    # A step that does not say where its candidates come from may take them from any before it.
     line = frozenset(step.feeds).union(*(feed.ancestors for feed in feeds))
-    aside = [replayed.step for replayed in done.values() if replayed.step.step_id not in line]
+    aside = [] if step.says_feeds else [other for name, other in done.items() if name not in line]
     arrives = {item: _arrives(item, feeds, aside) for item in step.by_item}
     newcomers = {
-        item: passes
-        for feed in feeds
-        for item, passes in feed.out.items()
-        if passes is not False and item not in feed.step.passed and item not in arrives
+        item: passes if other in feeds else None
+        for other in (*aside, *feeds)
+        for item, passes in other.out.items()
+        if passes is not False and item not in other.step.passed and item not in arrives
     }
-    hidden = any(feed.hidden for feed in feeds)
+    hidden = any(other.hidden or _multiplies(other) for other in feeds)
+    hidden = hidden or any(other.changed for other in aside)
     return Replayed(step, (), [arrives[d.item_id] for d in step.decisions], newcomers, hidden)
 
 
-def _arrives(item: str, feeds: Sequence[Replayed], aside: Sequence[StepFacts]) -> bool | None:
+def _multiplies(before: Replayed) -> bool:
+    """Whether an item that was judged several times may now go on more often than it did."""
+    step = before.step
+    return before.changed and any(
+        len(places) > 1 and passes is not False and passes is not (item in step.passed)
+        for item, places in step.by_item.items()
+        for passes in (before.out[item],)
+    )
+
+
+def _arrives(item: str, feeds: Sequence[Replayed], aside: Sequence[Replayed]) -> bool | None:
     """
     Whether an item that did arrive does. aside: steps before that are not known to hand over to it.
     """
@@ -112,7 +124,7 @@ def _arrives(item: str, feeds: Sequence[Replayed], aside: Sequence[StepFacts]) -
     if any(feed.out.get(item) for feed in feeds):
         return True
     unsure = any(feed.out.get(item) is None and (item in feed.out or feed.hidden) for feed in feeds)
-    return None if unsure or any(item in step.passed for step in aside) else False
+    return None if unsure or any(item in other.step.passed for other in aside) else False
 
 
 def _verdicts(
@@ -144,7 +156,9 @@ def _judges_alone(step: StepFacts, assume: bool) -> bool:
     return step.declared.item_independent is True or (assume and step.step_type in ("filter", "search"))
 
 
-def _settle(replayed: Replayed, fates: dict[str, Fate], concerned: bool) -> None:
+def _settle(
+    replayed: Replayed, fates: dict[str, Fate], done: Mapping[str, Replayed], *, concerned: bool
+) -> None:
     """Says for each item whether it goes on, and what became of it so far."""
     step = replayed.step
     for item, places in step.by_item.items():
@@ -159,12 +173,44 @@ def _settle(replayed: Replayed, fates: dict[str, Fate], concerned: bool) -> None
         replayed.out[item] = None
         if fates[item].cause != "never_judged":
             fates[item] = Fate(None, step.step_id, "never_judged")
-    if concerned and step.evidence == "none":
-        for item, fate in fates.items():
-            if fate.word in PASSING:
-                fates[item] = Fate(None, step.step_id, "no_decisions")
+    if step.evidence != "full" and not step.is_source:
+        _lose_sight(step, fates, done)
     replayed.hidden = replayed.hidden or (concerned and step.evidence != "full")
     replayed.changed = replayed.changed or replayed.hidden or bool(replayed.newcomers)
+
+
+def _lose_sight(step: StepFacts, fates: dict[str, Fate], done: Mapping[str, Replayed]) -> None:
+    """
+    Of what went on to a step that did not record it, nobody knows what became; nor of what was lost on
+    one branch and may have come by another.
+    """
+    cause = "no_decisions" if step.evidence == "none" else "not_recorded"
+    round_it: dict[str, bool] = {}
+    for item, fate in fates.items():
+        if fate.word is None or item in step.by_item:
+            continue
+        if fate.word in PASSING:
+            unsure = not step.says_feeds or fate.step_id in step.feeds
+        else:
+            if fate.step_id not in round_it:
+                round_it[fate.step_id] = _other_way(step, fate.step_id, done)
+            unsure = round_it[fate.step_id]
+        if unsure:
+            fates[item] = Fate(None, step.step_id, cause)
+
+
+def _other_way(step: StepFacts, lost_at: str, done: Mapping[str, Replayed]) -> bool:
+    """Whether candidates may come to the step without having passed another one."""
+    waiting, seen = [step], set[str]()
+    while waiting:
+        at = waiting.pop()
+        known = [done[feed].step for feed in at.feeds if feed in done]
+        if not known or len(known) < len(at.feeds):
+            return True
+        seen |= set(at.feeds)
+        waiting += [feed for feed in known if feed.step_id != lost_at]
+    sources = {name for name, other in done.items() if other.step.is_source}
+    return not step.says_feeds and not sources <= seen and len(sources) > 1
 
 
 def _goes_on(

@@ -36,6 +36,8 @@ class StepFacts:
     evidence: Evidence
     feeds: Sequence[str] = ()
     """Ids of the steps that handed over to it, empty where that is not known or it is a source."""
+    says_feeds: bool = False
+    """Whether it declared them."""
     is_source: bool = False
     """It took in no candidates."""
     trouble: str | None = None

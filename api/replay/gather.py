@@ -117,6 +117,7 @@ def _facts(
         decisions=decisions,
         evidence="none" if trouble == "too_many" else evidence,
         feeds=tuple(feeds),
+        says_feeds=step.parents is not None,
         is_source=_is_source(step),
         trouble=trouble or ("no_decisions" if evidence == "none" else None),
         top_k=step.top_k,

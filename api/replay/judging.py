@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from api.replay.comparing import Number, Observation, comparator, is_number
+from api.replay.comparing import Number, Observation, comparator, is_number, side
 from api.replay.facts import PASSING, Change, StepFacts
 from api.replay.rules import (
     Rule,
@@ -151,6 +151,8 @@ def _result(step: StepFacts, rule: Rule, change: Change, place: int, assume: boo
         return _Result(None, "not_evaluated")
     if change.threshold is not None and len(rule.thresholds) > 1:
         return _Result(None, "own_thresholds")
+    if _stays(before, rule, change):
+        return _Result(before.passed)
     if not rule.known(step, assume):
         return _Result(None, "no_comparator" if rule.comparator.signs else "contradiction")
     limit = before.threshold if is_number(before.threshold) else rule.threshold
@@ -163,6 +165,15 @@ def _result(step: StepFacts, rule: Rule, change: Change, place: int, assume: boo
         said = rule.comparator.results(before.value, now)
         return _Result(next(iter(said))) if len(said) == 1 else _Result(None, "at_the_limit")
     return _without_value(before, rule, loosened=(now > limit) is rule.comparator.upper)
+
+
+def _stays(before: Observation, rule: Rule, change: Change) -> bool:
+    """Whether the threshold does not move past the value, nor to it or away from it."""
+    value, limit = before.value, before.threshold
+    if not rule.comparator.by_side or not is_number(value) or not is_number(limit):
+        return False
+    now = limit * change.scale if change.scale is not None else _given(change)
+    return value != limit and side(value, now) == side(value, limit)
 
 
 def _without_value(before: Observation, rule: Rule, *, loosened: bool) -> _Result:

@@ -48,7 +48,8 @@ def reorder(step: StepFacts, field: Field, top_k: int | None, assume: bool) -> l
         return [Verdict(None, "contradiction")] * len(judged)
     number = top_k if top_k is not None else keeps if losers else step.top_k
     if number is None:
-        return [Verdict(d.verdict) for d in judged]
+        # Nobody lost, so it keeps at least as many as came: of fewer all, of others nobody knows.
+        return [_UNKNOWN] * len(judged) if field.newcomers != 0 else [Verdict(d.verdict) for d in judged]
     words = {d.verdict for d in judged if d.verdict in PASSING}
     word = next(iter(words)) if len(words) == 1 else "kept"
     return _verdicts(groups, field, number, word)

@@ -186,7 +186,7 @@ def _step(certain: Replayed, assumed: Replayed) -> StepAnswer:
         step.evidence,
         sum(d.verdict in PASSING for d in step.decisions),
         low,
-        None if certain.hidden else high + len(certain.newcomers),
+        None if certain.hidden or step.evidence != "full" else high + len(certain.newcomers),
         sum(bool(passes) for passes in guessed) if whole and not assumed.hidden else None,
         _estimated(step, guessed) if sampled else None,
         dict(causes),

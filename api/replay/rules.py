@@ -82,7 +82,8 @@ def is_single(step: StepFacts) -> bool:
 
 def is_sole(step: StepFacts) -> bool:
     """Whether the record shows one rule at most; it may have others that rejected nobody."""
-    return step.declared.evaluation in (None, "single") and len(_rejecting(step)) <= 1
+    names = _rejecting(step) | set(step.declared.comparators)
+    return step.declared.evaluation in (None, "single") and len(names) <= 1
 
 
 def rejected(decision: Decision) -> bool:
@@ -148,9 +149,9 @@ def _of_reason(step: StepFacts, name: str | None, assume: bool) -> list[Observat
             found.append(Observation(False, d.value, d.threshold, d.value_missing) if own else None)
             continue
         same = not mine or len(mine) > 1 or d.threshold in mine or not is_number(d.threshold)
-        told = single or (name is not None and d.reason == name) or (sole and same)
+        told = single or (name is not None and d.reason == name)
         if not told and assume:
-            told = d.threshold in mine and d.threshold not in others
+            told = (sole and same) or (d.threshold in mine and d.threshold not in others)
         found.append(Observation(True, d.value, d.threshold, d.value_missing) if told else Observation(True))
     return found
 

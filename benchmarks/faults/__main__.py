@@ -3,6 +3,7 @@ Does X-Ray name the step at fault?
 
     python -m benchmarks.faults [--runs 60] [--baseline 200] [--pipelines N | NAME,NAME] [--without NAME]
                                 [--purpose report|tune] [--seed 1] [--keep FILE] [--from FILE] [--json]
+                                [--offline]
 
 Pipelines that really decide run through the client, a collector and PostgreSQL, half of them with a
 fault planted in one step; then ``GET /runs/{run_id}/explain`` is asked about each. What is true of a
@@ -10,7 +11,8 @@ run is never sent. ``--pipelines 3 --runs 20 --baseline 40`` takes a quarter of 
 
 ``--purpose tune`` uses other seeds than ``report``; together with ``--pipelines`` and ``--without``,
 what is tuned on some pipelines is reported on the others. ``--keep`` writes truth and answer of each
-run as a line of JSON, and ``--from`` reports on such a file again.
+run as a line of JSON, and ``--from`` reports on such a file again. ``--offline`` leaves out client,
+collector, database and sockets: a change of the ranking is seen in a minute (``offline.py``).
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from benchmarks import servers
 from benchmarks.faults import visibility
 from benchmarks.faults.answers import Reply
 from benchmarks.faults.driving import Addresses, Result, ask_all, record_baseline
+from benchmarks.faults.offline import answer_all
 from benchmarks.faults.pipeline import Pipeline
 from benchmarks.faults.registry import PIPELINES
 from benchmarks.faults.report import report
@@ -64,6 +67,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="FILE")
     parser.add_argument("--from", dest="from_", type=Path, metavar="FILE")
+    parser.add_argument("--offline", action="store_true", help="without the stack, for tuning")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each run, no tables")
     return parser
 
@@ -86,6 +90,9 @@ def _run(options: argparse.Namespace) -> list[Result]:
     seed = f"{options.purpose}-{options.seed}"
     trials = plan(pipelines, options.runs, seed, load())
     _say(f"{len(pipelines)} pipelines, {options.baseline} runs before, {len(trials)} asked about")
+    by_name = {pipeline.name: pipeline for pipeline in pipelines}
+    if options.offline:
+        return list(answer_all(trials, by_name, options.baseline, seed))
     habits = {pipeline.name: visibility.usual(pipeline, seed) for pipeline in pipelines}
     results = []
     with _stack() as addresses:
@@ -93,7 +100,6 @@ def _run(options: argparse.Namespace) -> list[Result]:
         record_baseline(pipelines, options.baseline, seed)
         _say(f"the baseline took {time.monotonic() - started:.0f} s")
         started = time.monotonic()
-        by_name = {pipeline.name: pipeline for pipeline in pipelines}
         for result in ask_all(trials, by_name, habits, addresses):
             results.append(result)
             if len(results) % max(1, len(trials) // 10) == 0:

@@ -8,10 +8,11 @@ fault fits is asked of the step itself. Nothing here looks at how X-Ray will see
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from benchmarks.faults.planting import Around, Misread, Mixed, Plant, hit, numeric_rule, side, with_rule
 from benchmarks.faults.steps import (
     Cap,
     Check,
@@ -23,8 +24,6 @@ from benchmarks.faults.steps import (
     Model,
     Outcome,
     Query,
-    Row,
-    Rule,
     Search,
     Select,
     Step,
@@ -33,95 +32,19 @@ from benchmarks.faults.steps import (
     unit,
 )
 
-Plant = Callable[[Step, float], Step | None]
-"""The step with the fault at that intensity, None when the fault does not fit it."""
-
-
-def hit(name: str, item: Item, share: float) -> bool:
-    """Whether the item is among the share that the fault in the step of that name strikes."""
-    return unit(item["id"], name, "hit") < share
-
-
-@dataclass(frozen=True)
-class Mixed(ItemWise):
-    """The healthy step for most items, the faulty one for a share of them."""
-
-    healthy: ItemWise
-    faulty: ItemWise
-    share: float
-
-    @property
-    def step_type(self) -> StepType:  # type: ignore[override]  # that of the step it stands for
-        return self.healthy.step_type
-
-    @property
-    def recorded_fields(self) -> tuple[str, ...]:
-        return self.healthy.recorded_fields
-
-    def judge(self, item: Item, query: Query) -> tuple[Row, Item | None]:
-        step = self.faulty if hit(self.name, item, self.share) else self.healthy
-        return step.judge(item, query)
-
-
-@dataclass(frozen=True)
-class Misread(ItemWise):
-    """A step that reads its items wrongly; what goes on has the right values, and what the step adds."""
-
-    inner: ItemWise
-    read: Callable[[Item], Item]
-
-    def judge(self, item: Item, query: Query) -> tuple[Row, Item | None]:
-        row, out = self.inner.judge(self.read(item), query)
-        if out is None:
-            return row, None
-        return row, item | {name: out[name] for name in self.inner.adds}
-
-
-@dataclass(frozen=True)
-class Around(Step):
-    """A step with something wrong before or after it."""
-
-    inner: Step
-    before: Callable[[Sequence[Item]], Sequence[Item]] | None = None
-    after: Callable[[Outcome], Outcome] | None = None
-
-    @property
-    def step_type(self) -> StepType:  # type: ignore[override]  # that of the step it stands for
-        return self.inner.step_type
-
-    def decide(self, items: Sequence[Item], query: Query) -> Outcome:
-        outcome = self.inner.decide(items if self.before is None else self.before(items), query)
-        return outcome if self.after is None else self.after(outcome)
-
-
-def numeric_rule(step: Step) -> Rule | None:
-    """The step's first rule with a number as limit, or None."""
-    if not isinstance(step, Check):
-        return None
-    return next((rule for rule in step.rules if rule.comparator in ("<=", ">=")), None)
-
-
-def _with_rule(step: Check, old: Rule, new: Rule) -> Check:
-    return replace(step, rules=tuple(new if rule is old else rule for rule in step.rules))
-
-
-def _side(step: Step) -> bool:
-    """A coin for each step: which way a fault with two ways goes."""
-    return unit(step.name, "side") < 0.5
-
 
 def threshold_shift(step: Step, u: float) -> Step | None:
     """A limit is multiplied, up or down, by up to 5."""
     rule = numeric_rule(step)
     if rule is None or not isinstance(step, Check):
         return None
-    factor = 1 + 4 * u if _side(step) else 1 / (1 + 4 * u)
+    factor = 1 + 4 * u if side(step) else 1 / (1 + 4 * u)
     limit: Any = rule.limit
 
     def moved(query: Query) -> float:
         return float(limit(query) if callable(limit) else limit) * factor
 
-    return _with_rule(step, rule, rule._replace(limit=moved))
+    return with_rule(step, rule, rule._replace(limit=moved))
 
 
 def skipped_check(step: Step, u: float) -> Step | None:
@@ -139,7 +62,7 @@ def inverted_comparison(step: Step, u: float) -> Step | None:
         return None
     rule = step.rules[0]
     opposite = {"<=": ">=", ">=": "<=", "==": "!=", "!=": "==", "in": "not in", "not in": "in"}
-    inverted = _with_rule(step, rule, rule._replace(comparator=opposite[rule.comparator]))
+    inverted = with_rule(step, rule, rule._replace(comparator=opposite[rule.comparator]))
     return Mixed(step.name, step, inverted, u)
 
 
@@ -186,7 +109,7 @@ def wrong_unit(step: Step, u: float) -> Step | None:
     names = _numbers_read(step)
     if not names or not isinstance(step, ItemWise):
         return None
-    factor = 100.0 if _side(step) else 0.01
+    factor = 100.0 if side(step) else 0.01
 
     def read(item: Item) -> Item:
         return item | {name: None if item.get(name) is None else item[name] * factor for name in names}
@@ -329,7 +252,7 @@ def off_by_k(step: Step, u: float) -> Step | None:
         return None
     size = step.k if isinstance(step, TopK) else step.most
     off = max(1, round(u * size))
-    wrong = max(1, size - off) if _side(step) else size + off
+    wrong = max(1, size - off) if side(step) else size + off
     return replace(step, k=wrong) if isinstance(step, TopK) else replace(step, most=wrong)
 
 

@@ -145,7 +145,7 @@ def _setting(step: Step, rule: str | None, rows: Sequence[Row], random: Random) 
         return Setting(remove=True)
     if chance < 0.2 or step.kind == "own":
         return Setting(scale=random.choice((0.5, 0.9, 0.95, 1.05, 1.1, 2.0)))
-    values = [v for row in rows if type(v := row.item.fields[known.field]) in (int, float) and v == v]
+    values = [v for row in rows if type(v := known.observed(row.item)) in (int, float) and v == v]
     if chance < 0.5 and values and step.kind != "quota":
         return Setting(threshold=random.choice(values))
     if step.kind == "quota":
@@ -166,10 +166,11 @@ def _slate(step: Step, done: Mapping[str, Sequence[Row]]) -> list[Item]:
 
 
 def _items(random: Random, count: int, prefix: str = "i") -> list[Item]:
+    gaps = random.random() < 0.3
     found = [
         Item(
             f"{prefix}{number}",
-            {name: _value(random) for name in _FIELDS},
+            {name: _value(random, gaps) for name in _FIELDS},
             f"brand{random.randrange(1 + count // 8)}",
             f"title{random.randrange(count * 4)}",
         )
@@ -181,12 +182,10 @@ def _items(random: Random, count: int, prefix: str = "i") -> list[Item]:
     return found
 
 
-def _value(random: Random) -> float | int | None:
+def _value(random: Random, gaps: bool) -> float | int | None:
     chance = random.random()
-    if chance < 0.04:
-        return None
-    if chance < 0.05:
-        return float("nan")
+    if gaps and chance < 0.05:
+        return None if chance < 0.04 else float("nan")
     if chance < 0.45:
         return random.randint(0, 100)
     return random.uniform(0, 100) if chance < 0.8 else random.randint(0, 200) / 2
@@ -212,7 +211,11 @@ def _rule(random: Random, name: str, field: str) -> Rule:
     threshold = 100 * share if sign in ("<", "<=") else 100 * (1 - share)
     if random.random() < 0.3:
         threshold = int(threshold)
-    form = random.choice(("compare",) * 14 + ("band", "equal"))
+    form = random.choice(("compare",) * 14 + ("band", "equal", "unequal"))
+    if form == "band":
+        threshold /= 2
+    elif form != "compare":
+        threshold = random.randint(0, 3)
     return Rule(name, field, sign, threshold, random.choice(("keep", "drop", "drop", "zero")), form)
 
 
@@ -231,7 +234,11 @@ def _declared(random: Random, step: Step) -> dict[str, Any]:
             found["evaluation"] = "all"
         elif step.kind in ("in_turn", "checks_in_turn"):
             found["evaluation"] = "first_failure"
-    if random.random() < 0.3 and all(rule.form == "compare" for rule in step.rules) and step.kind != "quota":
+    if (
+        random.random() < 0.3
+        and all(rule.form in ("compare", "band") for rule in step.rules)
+        and step.kind != "quota"
+    ):
         found["comparators"] = {rule.name: rule.sign for rule in step.rules}
     return found
 

@@ -57,19 +57,24 @@ class Rule:
     missing: str = "drop"
     """keep, drop, or zero: takes a missing value for 0."""
     form: str = "compare"
-    """compare; band: within threshold of the centre; equal: the whole part equals the threshold's."""
+    """compare; band: of the distance from 50; equal, unequal: of the quarter of the scale."""
+
+    def observed(self, item: Item) -> float | int | None:
+        """What is compared with the threshold."""
+        value = item.fields[self.field]
+        if value is None or math.isnan(value) or self.form == "compare":
+            return value
+        return abs(value - 50) if self.form == "band" else value // 25
 
     def says(self, item: Item, threshold: float | int) -> bool:
         """Whether the candidate passes with this threshold."""
-        value = item.fields[self.field]
+        value = self.observed(item)
         if value is None:
             if self.missing != "zero":
                 return self.missing == "keep"
             value = 0.0
-        if self.form == "band":
-            return abs(value - 50.0) <= threshold
-        if self.form == "equal":
-            return not math.isnan(value) and int(value) % 4 == int(threshold) % 4
+        if self.form in ("equal", "unequal"):
+            return (value == threshold) is (self.form == "equal")
         return SIGNS[self.sign](value, threshold)
 
 
@@ -147,7 +152,7 @@ class _Limits:
 
 
 def _seen(rule: Rule, item: Item, limit: float | int) -> dict[str, Any]:
-    value = item.fields[rule.field]
+    value = rule.observed(item)
     return {"value": value, "threshold": limit, "missing": value is None}
 
 

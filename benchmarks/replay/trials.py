@@ -21,6 +21,8 @@ from store.queries.errors import InvalidParameter
 from store.reader import Reader
 
 FLUSH_S = 120.0
+_CHECKED = ("checks_all", "checks_in_turn", "single")
+"""Kinds that record what each kept candidate was compared by, whatever ``records`` says."""
 
 
 @dataclass
@@ -48,13 +50,23 @@ class Tally:
     """(kind, capture, whole or not): changes of one rule, by whether every verdict of the step is certain."""
     whole: Counter[bool] = field(default_factory=Counter)
     """Changes by whether the fate of every item is certain."""
+    verdicts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """(kind, capture, cause): verdicts of the changed step; cause: certain, or why it is not."""
     flips: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def certain_share(self) -> float:
-        """Of changes of one rule of an item-independent filter at full capture: verdicts all certain."""
-        asked = [(key, n) for key, n in self.by_kind.items() if key[0] in INDEPENDENT and key[1] == "full"]
-        return sum(n for key, n in asked if key[2] == "whole") / max(1, sum(n for _, n in asked))
+    def share(self, *kinds: str) -> tuple[float, float]:
+        """
+        Of changes of one rule of these kinds at full capture: those of which each verdict is certain, and
+        the share of single verdicts that are.
+        """
+        changes, verdicts = Counter[str](), Counter[bool]()
+        for (kind, capture, whole), n in self.by_kind.items():
+            if kind in kinds and capture == "full":
+                changes[whole] += n
+        for (kind, capture, cause), n in self.verdicts.items():
+            if kind in kinds and capture == "full":
+                verdicts[cause == "certain"] += n
+        return changes["whole"] / max(1, changes.total()), verdicts[True] / max(1, verdicts.total())
 
 
 def recorded(seeds: Sequence[str]) -> list[Run]:
@@ -125,7 +137,16 @@ def _note_kind(
     step = next(step for step in run.pipeline.steps if step.name == name)
     line = next(line for line in answer.steps if line.step == name)
     whole = "whole" if line.low == line.high else "open"
-    tally.by_kind[step.kind, run.pipeline.capture, whole] += 1
+    kind = step.kind
+    if kind in INDEPENDENT and (
+        any(rule.form not in ("compare", "band") for rule in step.rules)
+        or (kind not in _CHECKED and step.records != "all")
+    ):
+        kind = f"{kind}, told less"
+    tally.by_kind[kind, run.pipeline.capture, whole] += 1
+    open_ones = Counter(line.unknown)
+    open_ones["certain"] = len(run.executed[name]) - open_ones.total()
+    tally.verdicts.update({(kind, run.pipeline.capture, cause): n for cause, n in open_ones.items()})
 
 
 def try_flips(run: Run, told: Told, count: int, tally: Tally) -> None:
@@ -165,7 +186,7 @@ def _smaller(run: Run, step: Step, item: str, rule: str | None, flip: Flip) -> f
         [known] = [one for one in step.rules if one.name == rule]
         near: set[float] = set()
         for row in run.executed[step.name]:
-            value: Any = row.value if step.kind == "quota" else row.item.fields[known.field]
+            value: Any = row.value if step.kind == "quota" else known.observed(row.item)
             if type(value) in (int, float) and not math.isnan(value):
                 near |= {value, math.nextafter(value, -math.inf), math.nextafter(value, math.inf)}
         options = [(threshold, Setting(threshold=threshold)) for threshold in sorted(near)]
@@ -197,9 +218,10 @@ def try_contrasts(run: Run, told: Told, count: int, tally: Tally) -> None:
         found = contrast(told.steps, item, over)
         if found.kind != "parted" or found.step is None:
             continue
-        said = {
-            name: any(row.verdict in PASSING for row in run.executed[found.step.name] if row.item.id == name)
+        lost = [
+            bool(said := [row.verdict for row in run.executed[found.step.name] if row.item.id == name])
+            and not any(verdict in PASSING for verdict in said)
             for name in (item, over)
-        }
-        if said[item] is said[over]:
+        ]
+        if lost.count(True) != 1:
             tally.wrong.append(f"{run.seed}: {item} and {over} do not part at {found.step.name}")

@@ -82,7 +82,7 @@ def main() -> None:
         if not only or "disk" in only:
             report.more["disk"] = sizes.measure(url, seeded, print_)
         if "drop" in only or (not only and options.keep is None and options.database_url is None):
-            report.more["drop"] = dropping.measure(url, print_)
+            report.more["drop"] = dropping.measure(url, seeded, print_)
         if options.json:
             print(report.json())
 

@@ -58,7 +58,7 @@ def by_reader(reader: Reader) -> Answers:
         if ask.path.startswith("/items/"):
             return reader.item_history(ask.path.removeprefix("/items/"), *parse(ITEM_HISTORY, sent))
         found = reader.run_detail(ask.path.removeprefix("/runs/"))
-        assert found is not None and found.steps, ask
+        assert found is not None, ask
         return found
 
     return answer
@@ -71,7 +71,7 @@ def by_rest(url: str) -> Iterator[Answers]:
 
         def answer(ask: Ask, cursor: str | None) -> Any:
             sent = [*ask.parameters, *([("cursor", cursor)] if cursor else [])]
-            reply = client.get(ask.path, params=sent)
+            reply = client.get(ask.path, params=dict(sent))
             if reply.status_code == 503 or reply.status_code == 504:
                 raise QueryTimeout(0)
             reply.raise_for_status()
@@ -80,17 +80,19 @@ def by_rest(url: str) -> Iterator[Answers]:
         yield answer
 
 
-def measure(question: Question, answers: Answers, seed: int, times: int | None = None) -> Times:
-    """Ask it with parameters of its own each time; equal seeds give equal parameters."""
+def measure(
+    question: Question, answers: Answers, seed: int, times: int | None = None, warm: int = _WARM
+) -> Times:
+    """Ask with parameters of its own each time, first ``warm`` times uncounted; equal seeds, equal ones."""
     random_ = random.Random(f"{seed} {question.name}")
     taken: list[float] = []
     cancelled = 0
     began = time.monotonic()
-    for number in range(_WARM + (times or question.times)):
-        if number - _WARM >= _FEWEST and time.monotonic() - began > _PATIENCE_S:
+    for number in range(warm + (times or question.times)):
+        if number - warm >= _FEWEST and time.monotonic() - began > _PATIENCE_S:
             break
         seconds = _timed(question.draw(random_), answers)
-        if number >= _WARM:
+        if number >= warm:
             cancelled += seconds is None
             if seconds is not None:
                 taken.append(seconds * 1000)

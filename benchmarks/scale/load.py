@@ -15,7 +15,10 @@ import psycopg
 from benchmarks.load.loader import Loader, Plan, loader
 from benchmarks.load.sender import Phase
 from benchmarks.servers import collector
+from store import wire
 from store.database import libpq_url
+from store.rollup_marks import delete_steps
+from store.rollups import Rollups
 
 _SENDERS = 4
 _WARM = 16
@@ -94,9 +97,10 @@ def _now(url: str) -> datetime:
 def _remove_since(url: str, instant: datetime) -> None:
     """What was received since then: a kept folder stays as it was seeded."""
     with psycopg.connect(libpq_url(url), autocommit=True) as connection:
-        for table in ("steps", "decisions", "runs"):
-            connection.execute(
-                f"DELETE FROM {table} WHERE run_day >= %s AND received_at >= %s".encode(),
-                [instant.date(), instant],
-            )
-        connection.execute("VACUUM (ANALYZE) runs, steps, decisions")
+        wire.adapt(connection)
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.execute("SELECT run_key FROM runs WHERE received_at >= %s", [instant], binary=True)
+            delete_steps(cursor, [key for (key,) in cursor.fetchall()])
+            cursor.execute("DELETE FROM runs WHERE received_at >= %s", [instant])
+        Rollups().turn(connection)
+        connection.execute("VACUUM (ANALYZE) runs, steps")

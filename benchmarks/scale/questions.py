@@ -1,4 +1,4 @@
-"""The questions that are asked of the seeded tables, each with its bar; parameters are drawn anew each time."""
+"""The questions that are asked of the seeded tables, each with its bar; each time with other parameters."""
 
 from __future__ import annotations
 

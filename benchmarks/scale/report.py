@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.scale.asking import Times
@@ -48,10 +48,19 @@ class Report:
     def json(self) -> str:
         """All figures."""
         return json.dumps(
-            {"context": self.context, "questions": [asdict(row) for row in self.rows], **self.more},
+            {"context": self.context, "questions": [_plain(row) for row in self.rows], **self.more},
             default=str,
             indent=1,
         )
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    times = {"alone": row.alone, "loaded": row.loaded, "rest": row.rest}
+    return {
+        "name": row.name,
+        "bar_ms": row.bar_ms,
+        **{name: found and found._asdict() for name, found in times.items()},
+    }
 
 
 def line(row: Row) -> str:
@@ -61,7 +70,7 @@ def line(row: Row) -> str:
         ratio = row.loaded.p99 / row.alone.p99
         cells += [_cell(row.loaded), f"{ratio:.1f}{'' if ratio <= RATIO_BAR else ' NOT MET'}"]
     if row.rest is not None:
-        cells += ["" if row.loaded else "|", _cell(row.rest)]
+        cells += [*([] if row.loaded else ["", ""]), _cell(row.rest)]
     return "| " + " | ".join(cells) + " |"
 
 

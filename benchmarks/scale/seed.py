@@ -18,15 +18,19 @@ from uuid import UUID
 import psycopg
 
 from benchmarks.scale import templates
-from store import migrate
+from store import migrate, wire
+from store.bounds import Reach, widen
 from store.database import libpq_url
 from store.ids import run_key
 from store.partitions import Partitions
+from store.rollup_marks import leave, slot_of
+from store.rollups import Rollups
 from store.schema import metadata
 from store.writer import PostgresWriter
 
-_FORM = "2"
+_FORM = "3"
 """Changes when the rows would: a kept folder of another form is refused."""
+_DAY_US = 86_400_000_000
 CHUNKS_A_DAY = 300
 """Distinct chunks; a day's steps share them."""
 
@@ -80,6 +84,7 @@ def seed(url: str, plan: Plan, last_day: date, say: Say) -> Seeded:
         raise SystemExit(f"a run has 1 to {templates.STEPS_PER_RUN} steps")
     first_day = last_day - timedelta(days=plan.days - 1)
     with psycopg.connect(libpq_url(url), autocommit=True) as connection:
+        wire.adapt(connection)
         if connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone():
             raise SystemExit("the database holds runs already: use a fresh one")
         Partitions().ensure(connection, [first_day + timedelta(days=day) for day in range(plan.days)])
@@ -92,6 +97,9 @@ def seed(url: str, plan: Plan, last_day: date, say: Say) -> Seeded:
         connection.execute("DROP TABLE scale_steps, scale_runs, scale_chunks, scale_new")
         say("  vacuum, analyze")
         connection.execute("VACUUM (ANALYZE) runs, steps, decisions")
+        before = time.monotonic()
+        Rollups().turn(connection)
+        say(f"  roll-ups: {time.monotonic() - before:.0f} s")
         connection.execute("CHECKPOINT")
         return _remember(connection, first_day, plan.days, time.monotonic() - began)
 
@@ -105,12 +113,14 @@ def _templates(url: str, connection: psycopg.Connection, day: date, per_run: int
     assert not any(result.refused for result in results), results
     connection.execute("CREATE UNLOGGED TABLE scale_runs AS SELECT run_id::int AS number, r.* FROM runs r")
     connection.execute(
-        "CREATE UNLOGGED TABLE scale_steps AS SELECT r.number, s.* FROM steps s JOIN scale_runs r USING (run_key)"
-        f" WHERE s.step_index < {per_run:d}"
+        "CREATE UNLOGGED TABLE scale_steps AS"
+        " SELECT r.number, s.* FROM steps s JOIN scale_runs r USING (run_key)"
     )
-    connection.execute("TRUNCATE runs, steps")
+    connection.execute("DELETE FROM scale_steps WHERE step_index >= %s", [per_run])
+    connection.execute("TRUNCATE runs, steps, rollup_marks")
     connection.execute(
-        "CREATE UNLOGGED TABLE scale_chunks (number int, item_count int, kept int, data bytea, item_filter bytea)"
+        "CREATE UNLOGGED TABLE scale_chunks"
+        " (number int, item_count int, kept int, data bytea, item_filter bytea)"
     )
     connection.execute(
         "CREATE UNLOGGED TABLE scale_new (place int, template int, run_key uuid, run_id text,"
@@ -127,7 +137,7 @@ def _day(connection: psycopg.Connection, day: date, number: int, runs: int, deci
     connection.execute("SET LOCAL enable_memoize = off")
     with connection.cursor().copy("COPY scale_chunks FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types(["int4", "int4", "int4", "bytea", "bytea"])
-        for at, chunk in enumerate(templates.chunks(number, CHUNKS_A_DAY)):
+        for at, chunk in enumerate(templates.chunks(number, min(runs, CHUNKS_A_DAY))):
             copy.write_row((at, *chunk))
     with connection.cursor().copy("COPY scale_new FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types(["int4", "int4", "uuid", "text", "timestamptz", "int4", "bytea", "uuid", "text"])
@@ -138,6 +148,18 @@ def _day(connection: psycopg.Connection, day: date, number: int, runs: int, deci
     connection.execute(_RUNS, values)
     connection.execute(_STEPS, values)
     connection.execute(_DECISIONS, values)
+    _as_the_writer_notes(connection, day)
+
+
+def _as_the_writer_notes(connection: psycopg.Connection, day: date) -> None:
+    """How far the times of the day reach, and which hours are to be counted."""
+    first_us = int(datetime(*day.timetuple()[:3], tzinfo=UTC).timestamp()) * 1_000_000
+    reach = Reach()
+    for table in ("runs", "steps"):
+        reach.note_all(table, [day, day], [first_us, first_us + _DAY_US - 1])
+    with connection.cursor() as cursor:
+        widen(cursor, reach, {})
+        leave(cursor, {slot_of(first_us + hour * _DAY_US // 24, day) for hour in range(24)})
 
 
 def _new_runs(day: date, number: int, runs: int, decided: float) -> Iterator[tuple[object, ...]]:
@@ -153,7 +175,7 @@ def _new_runs(day: date, number: int, runs: int, decided: float) -> Iterator[tup
             run_key(run_id),
             run_id,
             midnight + timedelta(seconds=at),
-            random_.randrange(CHUNKS_A_DAY) if random_.random() < decided else None,
+            random_.randrange(min(runs, CHUNKS_A_DAY)) if random_.random() < decided else None,
             random_.randbytes(8),
             UUID(bytes=random_.randbytes(16)),
             f"P{random_.randrange(200_000):05}",
@@ -263,7 +285,8 @@ _STEPS = (
             "received_at": "timed.started_at + interval '5 s'",
         },
     )
-    + " FROM scale_new n JOIN scale_runs r ON r.number = n.template JOIN scale_steps t ON t.number = n.template"
+    + " FROM scale_new n JOIN scale_runs r ON r.number = n.template"
+    + " JOIN scale_steps t ON t.number = n.template"
     + f" LEFT JOIN scale_chunks c ON c.number = n.chunk AND t.step_index = {templates.DECIDED:d}"
     + _COUNTS
     + " ORDER BY n.place, t.step_index"

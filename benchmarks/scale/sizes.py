@@ -122,7 +122,7 @@ def _columns(url: str) -> dict[str, float]:
             )
         ]
         summed = ", ".join(f"coalesce(sum(pg_column_size({name})), 0)::float8 / count(*)" for name in names)
-        row = connection.execute(f"SELECT {summed} FROM steps".encode()).fetchone()
+        row = connection.execute(f"SELECT {summed} FROM steps".encode()).fetchone()  # noqa: S608
         assert row is not None  # an aggregate without GROUP BY
     return {name: size for name, size in zip(names, row, strict=True) if size}
 

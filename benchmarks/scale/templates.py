@@ -169,7 +169,7 @@ def _of_type(random_: random.Random, step_type: str, leaving: int) -> dict[str, 
 class Chunk(NamedTuple):
     """The decisions of a step, in one chunk."""
 
-    count: int
+    candidates: int
     kept: int
     data: bytes
     item_filter: bytes

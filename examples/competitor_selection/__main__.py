@@ -48,7 +48,10 @@ def main() -> None:
     types = {product.id: product.type for product in catalogue}
     faulty_run = options.runs * 2 // 3 if options.fault else None
     for number, product in enumerate(arguments.choose(catalogue, options.runs, options.seed)):
-        if number == faulty_run:
+        if faulty_run and number == faulty_run - 1:
+            # The same product with the feed as it was: what the faulty run is compared with.
+            _print(match(index, incident(catalogue).product, policy), types)
+        elif number == faulty_run:
             case, supplier = incident(catalogue)
             damaged = SearchIndex(without_types(catalogue, supplier))
             _print(match(damaged, case, policy), types)

@@ -9,7 +9,7 @@ snapshot.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, or_, select

@@ -4,6 +4,7 @@ What a question can fail with, beside ``store.errors.Unavailable``::
     XRayStoreError
     ├── InvalidParameter     a filter, limit or cursor that is not accepted
     ├── QueryTimeout         the answer took longer than the statement timeout
+    │   └── ExportTimeout    an export took longer than all of it may
     └── TooManyExports       as many exports run as may at once
 """
 
@@ -31,6 +32,14 @@ class QueryTimeout(XRayStoreError):
             f"the answer took longer than {timeout_ms} ms; narrow it with started_after and started_before"
         )
         self.timeout_ms = timeout_ms
+
+
+class ExportTimeout(QueryTimeout):
+    """An export took longer than it may, whoever was slow; what came before is whole batches."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(int(timeout_s * 1000))
+        self.args = (f"the export took longer than {timeout_s:g} s; export shorter times one after the other",)
 
 
 class TooManyExports(XRayStoreError):

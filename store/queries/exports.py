@@ -36,9 +36,8 @@ from store.queries.keys import STEP_KEY
 from store.queries.runs import matching as matching_runs
 from store.queries.runs import runs_by_key
 from store.queries.status import clock
-from store.queries.steps import in_window
+from store.queries.steps import in_window, steps_by_key
 from store.queries.steps import matching as matching_steps
-from store.queries.steps import steps_by_key
 from store.queries.types import DecisionRecord, ItemDecision, RunRecord, StepRecord
 from store.schema import decisions, runs
 

@@ -109,7 +109,7 @@ def find_groups(
     """
     Return the runs of which ``shared`` and ``bad`` hold, and those of which ``shared`` and ``good`` do.
 
-    good: None: all that are not bad. Three statements, one of them a count.
+    good: None: all that are not bad. Two statements; with ``good`` a third that counts.
     """
     is_bad = _holds(bad)
     is_good = not_(is_bad) if good is None else _holds(good)
@@ -125,14 +125,13 @@ def find_groups(
         rows = connection.execute(statement.order_by(runs.c.run_key).limit(limit), clocked).all()
         return [Member(*row[:-1]) for row in rows], rows[0][-1] if rows else 0
 
-    bad_runs, bad_found = listed(is_bad, not_(is_good))
-    good_runs, good_found = listed(is_good, not_(is_bad))
     if good is None:
-        return Groups(bad_runs, good_runs, bad_found, good_found, 0)
+        return Groups(*_both(listed(is_bad), listed(is_good)), 0)
+    found = _both(listed(is_bad, not_(is_good)), listed(is_good, not_(is_bad)))
     both = select(func.count()).select_from(runs).where(*shared.clauses(), SHOWN, is_bad, is_good)
     if funnel:
         both = both.join(RUN_FUNNEL, true())
-    return Groups(bad_runs, good_runs, bad_found, good_found, connection.scalar(both, clocked) or 0)
+    return Groups(*found, connection.scalar(both, clocked) or 0)
 
 
 def facts(
@@ -159,6 +158,12 @@ def facts(
         run_facts(connection, members, now=now, default_timeout_s=default_timeout_s),
         step_facts(connection, members),
     )
+
+
+def _both(
+    bad: tuple[list[Member], int], good: tuple[list[Member], int]
+) -> tuple[list[Member], list[Member], int, int]:
+    return bad[0], good[0], bad[1], good[1]
 
 
 def run_facts(

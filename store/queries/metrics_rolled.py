@@ -4,17 +4,17 @@ Steps and reasons in numbers, from the hourly roll-ups and from the steps of wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Column,
     ColumnElement,
     Connection,
     FromClause,
     Integer,
+    LargeBinary,
     Numeric,
     RowMapping,
     Select,
@@ -25,14 +25,12 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
-    null,
     select,
     true,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from store.histograms import RELATIVE_ERROR, SHARE_ERROR, Histogram, bucket_sql
+from store.histograms import RELATIVE_ERROR, SHARE_ERROR, Histogram, histogram_sql
 from store.queries.cursor import Cursors
 from store.queries.filters import Filters, PageRequest
 from store.queries.metrics_coverage import Coverage
@@ -56,6 +54,20 @@ _SHARES = frozenset({"drop_ratio"})
 _Place = tuple[Any, ...]
 
 
+def _summed_histogram(histograms: ColumnElement[Any]) -> ColumnElement[Any]:
+    # Its binary form: as text it would be all zeros behind the last bucket.
+    return func.numeric_send(func.sum(histograms), type_=LargeBinary())
+
+
+_MERGED: dict[str, Callable[[ColumnElement[Any]], ColumnElement[Any]]] = {
+    "sum": func.sum,
+    "min": func.min,
+    "max": func.max,
+    "histogram": _summed_histogram,
+}
+"""How the figures of a distribution are merged."""
+
+
 def step_metrics(
     connection: Connection,
     cursors: Cursors,
@@ -65,10 +77,15 @@ def step_metrics(
     coverage: Coverage,
 ) -> MetricsPage[StepMetrics]:
     """As ``metrics.step_metrics``."""
-    counted = _counted(grouping, coverage)
+    # Of many buckets, histograms are read of those on the page.
+    at_once = grouping.bucket is None
+    counted = _counted(grouping, coverage, histograms=at_once)
     question = filters.identity(repr(("step metrics", grouping)))
     rows, cursor = page_of(connection, cursors, question, counted, grouping.order(counted), page)
-    histograms = _histograms(connection, grouping, _of_page(coverage, grouping, rows), rows)
+    with_histograms = {_place(row, grouping): row for row in rows}
+    if rows and not at_once:
+        whole = select(_counted(grouping, _of_page(coverage, grouping, rows), histograms=True))
+        with_histograms = {_place(row, grouping): row for row in connection.execute(whole).mappings()}
     items = [
         StepMetrics(
             group=grouping.group(row),
@@ -77,10 +94,7 @@ def step_metrics(
             errors=int(row["errors"]),
             candidates_in=total(row["candidates_in"]),
             candidates_out=total(row["candidates_out"]),
-            **{
-                name: _distribution(row, name, histograms.get((_place(row, grouping), name)))
-                for name in VALUES
-            },
+            **{name: _distribution(with_histograms[_place(row, grouping)], name) for name in VALUES},
         )
         for row in rows
     ]
@@ -138,10 +152,10 @@ def _hour_fields() -> dict[str, ColumnElement[Any]]:
     return {name: step_hours.c[name] for name in step_fields()}
 
 
-def _counted(grouping: Grouping, coverage: Coverage) -> Subquery:
-    """Everything of the answer but the percentiles, by group."""
+def _counted(grouping: Grouping, coverage: Coverage, *, histograms: bool) -> Subquery:
+    """Steps in numbers by group; without histograms no distribution at all."""
     sums = ("steps", "candidates_in", "candidates_out")
-    figures = [f"{name}_{figure}" for name in VALUES for figure in ("sum", "min", "max")]
+    figures = [f"{name}_{figure}" for name in VALUES for figure in _MERGED] if histograms else []
     parts = [
         select(
             *grouping.columns(_hour_fields(), step_hours.c.hour),
@@ -159,18 +173,13 @@ def _counted(grouping: Grouping, coverage: Coverage) -> Subquery:
                 literal(1, Numeric),
                 cast(steps.c.candidates_in, Numeric),
                 cast(steps.c.candidates_out, Numeric),
-                *(
-                    cast(steps.c[name], step_hours.c[f"{name}_{figure}"].type)
-                    for name in VALUES
-                    for figure in ("sum", "min", "max")
-                ),
+                *(_of_step(*name.rsplit("_", 1)) for name in figures),
             )
             .select_from(source)
             .where(*conditions)
         )
     every = union_all(*parts).subquery()
     groups = [every.c[name] for name in grouping.names]
-    merged: dict[str, Any] = {"sum": func.sum, "min": func.min, "max": func.max}
     return (
         select(
             *groups,
@@ -179,13 +188,20 @@ def _counted(grouping: Grouping, coverage: Coverage) -> Subquery:
             func.coalesce(func.sum(every.c.steps).filter(every.c.status == "running"), 0).label("running"),
             func.sum(every.c.candidates_in).label("candidates_in"),
             func.sum(every.c.candidates_out).label("candidates_out"),
-            *(merged[name.rpartition("_")[2]](every.c[name]).label(name) for name in figures),
+            *(_MERGED[name.rsplit("_", 1)[1]](every.c[name]).label(name) for name in figures),
         )
         .group_by(*groups)
         # Without GROUP BY an empty selection still makes a row.
         .having(func.count() > 0)
         .subquery()
     )
+
+
+def _of_step(name: str, figure: str) -> ColumnElement[Any]:
+    """What a single step adds."""
+    if figure == "histogram":
+        return literal_column(histogram_sql(f"steps.{name}", share=name in _SHARES), Numeric())
+    return cast(steps.c[name], step_hours.c[f"{name}_{figure}"].type)
 
 
 def _of_page(coverage: Coverage, grouping: Grouping, rows: Sequence[RowMapping]) -> Coverage:
@@ -207,66 +223,14 @@ def _place(row: RowMapping, grouping: Grouping) -> _Place:
     return tuple(row[name] for name in grouping.names)
 
 
-def _histograms(
-    connection: Connection, grouping: Grouping, coverage: Coverage, rows: Sequence[RowMapping]
-) -> dict[tuple[_Place, str], tuple[Sequence[int], Sequence[int]]]:
-    """By group and value: the buckets that are not empty, ascending, and the steps in each."""
-    if not rows:
-        return {}
-    kinds = [_bucketed(grouping, coverage, name) for name in VALUES]
-    every = union_all(*(part for parts in kinds for part in parts)).subquery()
-    groups = [every.c[name] for name in (*grouping.names, "value")]
-    summed = (
-        select(*groups, every.c.bucket, func.sum(every.c.n).label("n"))
-        .group_by(*groups, every.c.bucket)
-        .subquery()
-    )
-    groups = [summed.c[name] for name in (*grouping.names, "value")]
-    statement = select(
-        *groups,
-        func.array_agg(aggregate_order_by(summed.c.bucket, summed.c.bucket)).label("buckets"),
-        func.array_agg(aggregate_order_by(cast(summed.c.n, BigInteger), summed.c.bucket)).label("counts"),
-    ).group_by(*groups)
-    return {
-        (_place(row, grouping), row["value"]): (row["buckets"], row["counts"])
-        for row in connection.execute(statement).mappings()
-    }
-
-
-def _bucketed(grouping: Grouping, coverage: Coverage, name: str) -> list[Select[Any]]:
-    value = literal(name, Text).label("value")
-    buckets, counts = step_hours.c[f"{name}_buckets"], step_hours.c[f"{name}_counts"]
-    parts = [
-        select(
-            *grouping.columns(_hour_fields(), step_hours.c.hour),
-            value,
-            func.unnest(buckets, type_=Integer()).label("bucket"),
-            func.unnest(counts, type_=BigInteger()).label("n"),
-        ).where(*coverage.hours())
-    ]
-    if coverage.stretches:
-        source, conditions = coverage.steps()
-        sent: Column[Any] = steps.c[name]
-        bucket = literal_column(bucket_sql(f"steps.{name}", share=name in _SHARES), Integer())
-        parts.append(
-            select(
-                *grouping.columns(step_fields(), steps.c.started_at),
-                value,
-                bucket.label("bucket"),
-                literal(1, BigInteger),
-            )
-            .select_from(source)
-            .where(*conditions, sent.is_not(null()))
-        )
-    return parts
-
-
-def _distribution(
-    row: RowMapping, name: str, found: tuple[Sequence[int], Sequence[int]] | None
-) -> Distribution:
-    if found is None:
+def _distribution(row: RowMapping, name: str) -> Distribution:
+    if row[f"{name}_histogram"] is None:
         return Distribution()
-    buckets, counts = found
-    histogram = Histogram(name in _SHARES, row[f"{name}_min"], row[f"{name}_max"], buckets, counts)
-    mean = float(row[f"{name}_sum"] / sum(counts))
+    histogram = Histogram.received(
+        row[f"{name}_histogram"],
+        share=name in _SHARES,
+        smallest=row[f"{name}_min"],
+        largest=row[f"{name}_max"],
+    )
+    mean = float(row[f"{name}_sum"] / histogram.size)
     return Distribution(mean, *histogram.percentiles(PERCENTILES))

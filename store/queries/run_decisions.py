@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from store.decisions import Decision, UnknownCodec, rows, unpack
+from store.decisions import Decision, rows, unpack
 from store.ids import run_key
 from store.queries.derived import readable
 from store.schema import decisions, runs
@@ -39,29 +39,25 @@ def run_decisions(connection: Connection, run_id: str, limit: int = MAX_DECISION
     day = select(runs.c.run_day).where(runs.c.run_key == key).scalar_subquery()
     of_run = (decisions.c.run_key == key, decisions.c.run_day == day)
     sizes: defaultdict[StepKey, int] = defaultdict(int)
-    listed = select(decisions.c.step_id, decisions.c.attempt_key, decisions.c.item_count).where(*of_run)
-    for step_id, attempt_key, count in connection.execute(listed):
+    closed: set[StepKey] = set()
+    place = (decisions.c.step_id, decisions.c.attempt_key)
+    listed = select(*place, decisions.c.item_count, readable(decisions)).where(*of_run)
+    for step_id, attempt_key, count, opens in connection.execute(listed):
         sizes[step_id, attempt_key] += count
+        if not opens:
+            closed.add((step_id, attempt_key))
     affordable, left = set(), limit
     for step, size in sorted(sizes.items(), key=lambda entry: (entry[1], entry[0])):
-        left -= size
-        if left >= 0:
+        if step not in closed and size <= left:
+            left -= size
             affordable.add(step)
-    unread = set(sizes) - affordable
     found: dict[StepKey, list[Decision]] = {step: [] for step in affordable}
     chunks = (
-        select(decisions.c.step_id, decisions.c.attempt_key, decisions.c.data)
-        .where(*of_run, readable(decisions))
-        .order_by(decisions.c.step_id, decisions.c.attempt_key, decisions.c.chunk_index)
+        select(*place, decisions.c.data)
+        .where(*of_run, decisions.c.step_id.in_({step_id for step_id, _ in affordable}))
+        .order_by(*place, decisions.c.chunk_index)
     )
-    if unread:
-        chunks = chunks.where(decisions.c.step_id.in_({step_id for step_id, _ in affordable}))
     for step_id, attempt_key, data in connection.execute(chunks):
-        step = (step_id, attempt_key)
-        if step not in affordable:
-            continue
-        try:
-            found[step] += rows(unpack(data))
-        except UnknownCodec:
-            unread.add(step)
-    return RunDecisions({s: made for s, made in found.items() if s not in unread}, frozenset(unread))
+        if (made := found.get((step_id, attempt_key))) is not None:
+            made += rows(unpack(data))
+    return RunDecisions(found, frozenset(sizes.keys() - affordable))

@@ -20,6 +20,7 @@ import xray_otel as xray
 ALL = 1_000_000
 HIDDEN = (0, 0, 1, 2, 7, ALL)
 """How many items a step does not record."""
+FLUSHED_RUNS, DELIVERED_WITHIN_S = 20, 120.0
 LINEAR = ("filter", "loop", "several", "rank", "dedup", "reserve", "retry", "nested", "batches", "custom")
 CLEAN_ONLY = ("copies", "unsaid_branches", "rounds", "look", "split", "failed", "again", "more", "relaxed")
 """Shapes in which a hidden item may look as if it had gone another way."""
@@ -319,7 +320,9 @@ def main() -> None:
         hidden = sorted(pipeline.hidden)
         told = {"run_id": run_id, "seed": seed, "shapes": pipeline.shapes, "hidden": hidden}
         sys.stdout.write(json.dumps(told) + "\n")
-    xray.shutdown()
+        if seed % FLUSHED_RUNS == 0:
+            xray.flush(DELIVERED_WITHIN_S)
+    xray.shutdown(DELIVERED_WITHIN_S)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,17 @@ def test_demo_names_step_reason_and_item(story: Any) -> None:
     )
 
 
+def test_demo_has_a_baseline_a_flip_and_a_comparison(story: Any) -> None:
+    """The step is named against other runs, with what would turn the choice and with a run that went well."""
+    assert story["explanation"]["conclusion"] == "fault"
+    assert story["explanation"]["culprits"][0]["step"] == "filter_by_type"
+    assert story["contrast"]["step"] == "select_competitor"
+    assert story["contrast"]["flip"] is not None
+    assert story["healthy"]["entity"] == story["bad_match"]["entity"]
+    assert story["comparison"]["first_divergence"]["step"] == "search_catalogue"
+    assert story["comparison"]["first_decision_change"]["step"] == "filter_by_type"
+
+
 def test_demo_follows_both_items(story: Any) -> None:
     """The winner is followed to its selection, and the item that came next to its loss."""
     assert story["winner_journey"]["final_verdict"] == "selected"

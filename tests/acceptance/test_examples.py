@@ -131,6 +131,8 @@ def test_walk_through_is_readable(xray_up: ServiceProcess, capsys: pytest.Captur
         "filter_by_type kept G00000C although the value it checks was missing (reason type_unknown)",
         "of the items that left search_catalogue, 25.0 % had no type",
         "not_selected lower_score",
+        "top_k 1 to 2",
+        "First other decision: filter_by_type",
         "G00000B, 0.149 behind: Corvia Aluminium Kickstand Case - Silver (phone_case)",
         f"{xray_up.api}/api/v1/steps?step_type=filter&drop_ratio_gt=0.9",
     ):

@@ -49,6 +49,21 @@ def test_metrics_count_what_was_done(module_xray_up: ServiceProcess):
         assert any(name.startswith("xray_build_info") for name in lines)
 
 
+def test_the_server_looks_after_its_database(module_xray_up: ServiceProcess):
+    """Each task takes its first turn soon after the start, and both ports say so."""
+
+    def lines() -> set[str]:
+        pages = [get(f"{base}/metrics").text for base in (module_xray_up.api, module_xray_up.otlp_http)]
+        return set.intersection(*(set(page.splitlines()) for page in pages))
+
+    for task in ("partitions", "retention"):
+        wait_until(
+            lambda task=task: f'xray_upkeep_turns_total{{result="succeeded",task="{task}"}} 1.0' in lines(),
+            timeout_s=60.0,
+            what=f"a turn of {task}",
+        )
+
+
 def test_ids_never_become_labels(module_xray_up: ServiceProcess):
     """Whatever paths are asked for, the page holds templates of paths alone."""
     get(f"{module_xray_up.api}/api/v1/runs/a-run-of-somebody")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import httpx
@@ -112,7 +113,7 @@ def test_shares_are_exact():
         ("contracts: [{id: a, limit: 3, item: {id: x, reaches: {name: r}}}]", "limit: Extra inputs"),
         ("contracts: [a, b", "line 1, column"),
         (
-            "contracts: [{id: a, item: {id: x, reaches: {name: r}}}, {id: a, item: {id: x, reaches: {name: r}}}]",
+            "contracts: [&a {id: a, item: {id: x, reaches: {name: r}}}, *a]",
             "contracts[1].id: a was declared before",
         ),
     ],
@@ -305,9 +306,7 @@ def test_contracts_by_rest(shelf: Shelf, served: httpx.Client):
         assert named in refused.json()["error"]["message"]
 
 
-def test_stored_contracts_are_checked_again_and_again(
-    shelf: Shelf, served: httpx.Client, reader: Reader, database_url: str
-):
+def test_stored_contracts_are_checked_again_and_again(shelf: Shelf, served: httpx.Client, database_url: str):
     """Put, checked when due and not before, replaced, deleted with its results."""
     filled(shelf, [95, 10])
     body = {"share_of_runs": {"where": DRASTIC, "at_most": 0}, "window": "1h"}
@@ -315,15 +314,16 @@ def test_stored_contracts_are_checked_again_and_again(
     assert served.put("/contracts/never", json={"share_of_runs": {}}).status_code == 422
     at = datetime.now(UTC) + timedelta(seconds=1)
     now: Callable[[], datetime] = lambda: at  # noqa: E731 - moved below
+    opened = partial(Reader.open, database_url)
     with psycopg.connect(libpq_url(database_url), autocommit=True) as connection:
-        check_due(connection, reader, now)
-        check_due(connection, reader, now)
+        check_due(connection, opened, now)
+        check_due(connection, opened, now)
         (result,) = served.get("/contracts/never").json()["results"]
         # The story is long ago, and the window an hour.
         assert (result["state"], result["result"]["because"]) == ("unknown", "no runs to judge")
         at += EVERY
         assert served.put("/contracts/never", json=body | {"window": "100000d"}).status_code == 200
-        check_due(connection, reader, now)
+        check_due(connection, opened, now)
     (listed,) = served.get("/contracts").json()["items"]
     assert [each["state"] for each in listed["results"]] == ["violated"]
     assert [each["state"] for each in served.get("/contracts/never").json()["results"]] == [

@@ -218,9 +218,30 @@ def test_another_threshold_of_all_items_is_a_setting():
     assert "No decision differs." in found.summary
 
 
+def test_settings_without_effect_hide_no_later_decision():
+    """A step behind one with other settings alone is the first whose decisions differ."""
+    judged, gone = [decision("x", "kept")], [decision("x", "eliminated", reason="r")]
+    a = side(
+        "run-1",
+        [
+            (step_record("p", model="m1", **whole(*judged)), judged),
+            (step_record("q", **whole(*judged)), judged),
+        ],
+    )
+    b = side(
+        "run-2",
+        [(step_record("p", model="m2", **whole(*judged)), judged), (step_record("q", **whole(*gone)), gone)],
+    )
+    found = diff(a, b)
+    assert found.first_divergence is not None
+    assert (found.first_divergence.step, found.first_divergence.kind) == ("p", "config")
+    assert found.first_decision_change is not None
+    assert (found.first_decision_change.step, found.first_decision_change.kind) == ("q", "verdicts")
+
+
 def test_what_a_sample_cannot_tell_is_said():
     """A step whose sample shows nothing may hide the difference that a later step shows."""
-    sampled = {"candidates_in": 9, "completeness": StepCompleteness("exact", "sampled", 2, 2)}
+    sampled: dict[str, Any] = {"candidates_in": 9, "completeness": StepCompleteness("exact", "sampled", 2, 2)}
     first, kept = [decision("x", "kept")], [decision("x", "kept")]
     gone = [decision("x", "eliminated", reason="r")]
     a = side("run-1", [(step_record("p", **sampled), first), (step_record("q", **sampled), kept)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -12,10 +12,13 @@ import pytest
 
 from api.explain.analysis import explain
 from api.explain.records import Explanation
+from api.explain.unusual import Executed, unusual
+from api.explain.usual import Usual
+from store.queries.baseline import StepRow
 from store.queries.figures import Figures
 from store.queries.habits import Habits
-from store.queries.types import StepRecord
-from tests.fixtures.run_records import judged, material, step_record
+from store.queries.types import CountsByVerdict, StepRecord
+from tests.fixtures.run_records import baseline, judged, material, step_record
 
 RUNS = 120
 Run = Mapping[str, Figures]
@@ -103,8 +106,9 @@ def test_under_other_traffic_a_step_must_be_farther_off() -> None:
 def test_the_words_say_what_is_unusual() -> None:
     """The summary names the step, the confidence and each figure beside the usual one."""
     found = explained(usual(Random(3), rare=0.3))
-    assert any(line.startswith("Most unusual: second, at fault with ") for line in found.summary)
-    assert "There “reason rare” is 30.0 % (median of 120 runs: 1.0 %)." in found.summary
+    said = "“reason rare” is 30.0 % (median of 120 runs: 1.0 %)"
+    percent = f"{100 * found.culprits[0].confidence:.1f} %"
+    assert f"Step at fault: second, with {percent} confidence. {said}." in found.summary
     assert "Nothing unusual was found." not in found.summary
 
 
@@ -135,3 +139,115 @@ def test_extreme_figures_do_no_harm() -> None:
     found = explained(own)
     assert found.culprits[0].step == "lookup"
     assert all(0 <= culprit.confidence <= 1 for culprit in found.culprits)
+
+
+def sourced(random: Random, **amounts: float) -> Run:
+    """A healthy run of a search in three sources and a lookup of one of three kinds; amounts: of sources."""
+    given = {name: amounts.get(name, random.gauss(60, 6)) for name in ("east", "north", "west")}
+    total = sum(given.values())
+    kinds = {"level:value least": 0.0, "level:value most": 1.0, "level:value kinds": 3.0}
+    mean = amounts.get("mean", random.gauss(0.4, 0.02))
+    found = {f"amount:from {name}": math.log1p(count) for name, count in given.items() if count}
+    found |= {f"share:from {name}": count / total for name, count in given.items() if count}
+    return {
+        "search": Figures(round(total), {"amount:out": math.log1p(total), **found}),
+        "lookup": Figures(
+            round(total),
+            {
+                "share:out": 1.0,
+                **kinds,
+                "level:value mean": mean,
+                "level:value most": amounts.get("most", 1.0),
+            },
+        ),
+        "first": Figures(round(total), {"share:out": random.gauss(0.5, 0.02)}),
+        "second": Figures(round(total), {"share:out": amounts.get("share", random.gauss(0.5, 0.02))}),
+    }
+
+
+def held_against(own: Run, make: Callable[[Random], Run]) -> Explanation:
+    """The explanation of a run beside healthy ones."""
+    random = Random(1)
+    habits = Habits(own, [make(random) for _ in range(RUNS)])
+    return explain(replace(material(steps()), habits=habits))
+
+
+def test_a_source_that_gives_less_is_named_and_another_mix_is_not() -> None:
+    """One source that is down, or gone, is a fault of the search; that another gives more instead is none."""
+    for left in (20.0, 0.0):
+        found = held_against(sourced(Random(11), east=left), sourced)
+        assert (found.conclusion, found.culprits[0].step) == ("fault", "search")
+        assert found.culprits[0].evidence[0].figure == "from east"
+    mixed = held_against(sourced(Random(11), east=20.0, west=110.0), sourced)
+    assert mixed.conclusion == "nothing_unusual"
+
+
+def test_more_of_a_known_kind_is_traffic_and_a_new_kind_is_not() -> None:
+    """A lookup that tells a few kinds is not at fault for their mix, until it tells one that never was."""
+    assert held_against(sourced(Random(12), mean=0.6), sourced).conclusion == "nothing_unusual"
+    new = held_against(sourced(Random(12), mean=0.6, most=7.0), sourced)
+    assert (new.conclusion, new.culprits[0].step) == ("fault", "lookup")
+    # Of other things, more must be unusual before a later step is suspected.
+    assert held_against(sourced(Random(12), share=0.62), sourced).conclusion == "fault"
+    assert held_against(sourced(Random(12), share=0.62, mean=0.6), sourced).conclusion == "nothing_unusual"
+
+
+def queried(random: Random, limit: float | None = None, share: float | None = None) -> Run:
+    """A healthy run in which the query sets the limit of ``second``, and with it how many pass."""
+    limit = random.gauss(10, 2) if limit is None else limit
+    passing = 0.5 + 0.04 * (limit - 10) + random.gauss(0, 0.01) if share is None else share
+    figures = {"level:threshold p50": limit, "share:out": passing}
+    return {"second": Figures(100, figures)}
+
+
+def test_what_the_query_asks_for_explains_what_passes() -> None:
+    """A limit at the edge of the usual with the share that belongs to it is usual; without it, it is not."""
+    assert held_against(queried(Random(13), limit=15.5), queried).conclusion == "nothing_unusual"
+    found = held_against(queried(Random(13), limit=10.0, share=0.85), queried)
+    assert (found.conclusion, found.culprits[0].step) == ("fault", "second")
+
+
+def test_a_step_cannot_keep_more_than_it_gets() -> None:
+    """The best 60 of fewer than 60 are all of them, and no sign of a fault."""
+
+    def best(random: Random, taken_in: int = 0) -> Run:
+        taken_in = taken_in or random.randint(70, 110)
+        out = min(60, taken_in)
+        return {"second": Figures(taken_in, {"amount:out": math.log1p(out), "share:out": out / taken_in})}
+
+    random = Random(14)
+    baseline = [best(random) for _ in range(RUNS)]
+    found = unusual([Executed("second", best(random, 50)["second"])], Usual(baseline))[0]
+    assert next(one for one in found if one.figure == "amount:out").deviations == 0
+    lost = Figures(100, {"amount:out": math.log1p(50), "share:out": 0.5})
+    found = unusual([Executed("second", lost)], Usual(baseline))[0]
+    assert next(one for one in found if one.figure == "amount:out").deviations < -5
+
+
+def test_suspect_and_culprits_are_one_answer() -> None:
+    """The suspect is the first culprit; without a fault there is none, whatever a rule would say."""
+    rows = [StepRow("first", 100, 0.5 + 0.01 * (number % 3), None, None, None) for number in range(30)]
+    dropping = [*steps()[:2], judged("first", 100, 2, index=2), judged("second", 2, 1, index=3)]
+    ruled = replace(material(dropping, usual=baseline(rows, 30)), habits=Habits(usual(Random(3)), ()))
+    found = explain(ruled)
+    assert found.conclusion == "no_baseline"
+    assert found.suspect is not None
+    assert found.suspect.step == "first"
+    random = Random(1)
+    healthy = [usual(random) for _ in range(RUNS)]
+    named = explain(replace(ruled, habits=Habits(usual(Random(3), rare=0.3), healthy)))
+    assert named.suspect is not None
+    assert named.suspect.step == named.culprits[0].step == "second"
+    none = explain(replace(ruled, habits=Habits(usual(Random(3)), healthy)))
+    assert (none.conclusion, none.suspect) == ("nothing_unusual", None)
+
+
+def test_what_failed_comes_before_what_lost_candidates() -> None:
+    """An error is the step's own, also after another step whose counts do not add up."""
+    counts = CountsByVerdict(kept=5, eliminated=2)
+    gap = step_record("first", candidates_in=10, candidates_out=5, counts=counts)
+    failed = judged("second", 5, 2, status="error", error_type="TimeoutError")
+    found = explain(material([gap, failed]))
+    assert [culprit.step for culprit in found.culprits] == ["second", "first"]
+    assert found.suspect is not None
+    assert found.suspect.step == "second"

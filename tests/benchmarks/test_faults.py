@@ -207,6 +207,34 @@ def test_a_better_answer_is_read_without_a_change():
     assert reply(better).largest_change == "a"
 
 
+def test_answers_without_the_stack_are_the_same_every_time(tmp_path):
+    """What is tuned on: crashes and lost candidates are named, and a second time the answers are equal."""
+    kept = [tmp_path / name for name in ("one.jsonl", "two.jsonl")]
+    for file in kept:
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.faults",
+            "--offline",
+            "--pipelines",
+            "mail",
+            "--runs",
+            "20",
+        ]
+        subprocess.run(
+            [*command, "--baseline", "30", "--purpose", "tune", "--keep", str(file)],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+    assert kept[0].read_text() == kept[1].read_text()
+    results = [json.loads(line) for line in kept[0].read_text().splitlines()]
+    plain = [one for one in results if one["trial"]["fault"] in ("crash", "lost_candidates")]
+    assert plain
+    assert all(one["reply"]["ranking"][0] == one["trial"]["step"] for one in plain)
+    assert {one["reply"]["conclusion"] for one in plain} == {"fault"}
+
+
 def test_smoke_run_through_the_real_stack(tmp_path):
     """Client, collector, PostgreSQL and REST: faults that crash are named, and truth stays outside."""
     kept = tmp_path / "results.jsonl"

@@ -7,12 +7,18 @@ import re
 import subprocess
 import sys
 import uuid
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from store import migrate
+from store.partitions import week_of
+from store.rows import Batch
+from store.writer import PostgresWriter
+from tests.fixtures.reading import chunk, step_copy
 from tests.fixtures.services import ROOT, ServiceProcess, environment
 
 
@@ -101,3 +107,52 @@ def test_version_and_help() -> None:
 def test_unknown_option_is_a_usage_error() -> None:
     """An option that does not exist ends with 2."""
     assert xray("runs", "--colour").returncode == 2
+
+
+def test_status_tells_sizes_and_what_goes_when(database_url: str) -> None:
+    """By table, week and kind, with the day on which the policy frees it; --json has the same numbers."""
+    today = datetime.now(UTC)
+    with closing(PostgresWriter(database_url)) as writer:
+        steps = [step_copy("r", f"s{number}") for number in range(300)]
+        evidence = [chunk("r", "s0", [f"item-{number}" for number in range(500)], "K" * 500)]
+        writer.write([Batch(int(today.timestamp()) * 10**9, steps=steps, decisions=evidence)])
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("ANALYZE")
+    policy = {"XRAY_RETENTION_RUNS_DAYS": "60", "XRAY_RETENTION_DECISIONS_DAYS": "10"}
+    told = xray("db", "status", "--json", XRAY_DATABASE_URL=database_url, **policy)
+    assert told.returncode == 0, told.stderr
+    sizes = json.loads(told.stdout)["sizes"]
+    week = week_of(today.date())
+    by_kind = {each["kind"]: each for each in sizes["weeks"] if each["week"] == str(week)}
+    assert by_kind["runs"]["expires_on"] == str(week + timedelta(days=67))
+    assert by_kind["decisions"]["expires_on"] == str(week + timedelta(days=17))
+    assert by_kind["artifacts"]["expires_on"] == str(week + timedelta(days=67))
+    assert by_kind["runs"]["rows"] == 300
+    tables = {each["table"]: each for each in sizes["tables"]}
+    assert tables["steps"]["rows"] == 300
+    assert sizes["bytes_per_step"] == tables["steps"]["bytes"] / 300
+    assert sizes["bytes_per_decision"] == tables["decisions"]["bytes"] / 500
+    assert sizes["bytes"] > tables["steps"]["bytes"] > 0
+    assert sizes["bytes_per_day"] > 0
+    shown = xray("db", "status", XRAY_DATABASE_URL=database_url, **policy)
+    assert f"until {week + timedelta(days=17)}" in shown.stdout
+    assert re.search(r"^steps +\S+ [kM]B +~300", shown.stdout, re.MULTILINE), shown.stdout
+
+
+def test_erase_takes_one_run_or_one_item(database_url: str) -> None:
+    """What is not known, or both at once, is said."""
+    with closing(PostgresWriter(database_url)) as writer:
+        writer.write(
+            [Batch(10**18, steps=[step_copy("r", "s")], decisions=[chunk("r", "s", ["a", "b"], "KK")])]
+        )
+    item = xray("db", "erase", "--item", "a", XRAY_DATABASE_URL=database_url)
+    assert (item.returncode, item.stdout.split()) == (
+        0,
+        ["erased", "1", "chunks,", "0", "steps,", "0", "outcomes"],
+    )
+    run = xray("db", "erase", "--run", "r", "--json", XRAY_DATABASE_URL=database_url)
+    assert json.loads(run.stdout) == {"steps": 1, "decisions": 1, "artifacts": 0, "outcomes": 0}
+    unknown = xray("db", "erase", "--run", "nobody", XRAY_DATABASE_URL=database_url)
+    assert (unknown.returncode, "nobody" in unknown.stderr) == (1, True)
+    for arguments in ((), ("--run", "r", "--item", "a")):
+        assert xray("db", "erase", *arguments, XRAY_DATABASE_URL=database_url).returncode == 2

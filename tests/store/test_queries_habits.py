@@ -8,9 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from store.decisions import DecisionColumns
 from store.queries.figures import Figures, Recorded, figures
-from store.queries.habits import NO_HABITS, REMEMBERED_S, Known, of_decisions
+from store.queries.habits import NO_HABITS, REMEMBERED_S, Known
 from store.reader import Reader
 from tests.fixtures.reading import Shelf, chunk, run_copy, step_copy
 
@@ -63,11 +62,20 @@ def test_figures_of_a_run_and_of_others(shelf: Shelf, reader: Reader) -> None:
             "level:p50 of price": 3.5,
             "amount:from north": math.log1p(3),
             "amount:from south": math.log1p(1),
+            "share:from north": 0.75,
+            "share:from south": 0.25,
             "level:metric calls": 2.0,
             "part:repeated": 0.25,
             "part:without a value": 0.25,
             "part:kept without a value": 0.0,
             "level:value mean": 4.0,
+            "level:value least": 1,
+            "level:value most": 9,
+            "level:value kinds": 3,
+            "part:judged both ways below the limit": 0.0,
+            "part:judged both ways at the limit": 0.0,
+            "part:judged both ways above the limit": 0.0,
+            "part:judged both ways off the limit": 0.0,
             "level:threshold p50": 5.0,
         }
     )
@@ -121,16 +129,6 @@ def test_other_pipelines_and_versions_are_left_out(shelf: Shelf, reader: Reader)
     assert reader.habits("asked", "shop", "v1").baseline == []
     assert reader.habits("asked", None, None) == NO_HABITS
     assert reader.habits("unknown", "shop", "v1") == NO_HABITS
-
-
-def test_sampled_decisions_give_no_figures() -> None:
-    """A sample prefers what is rare or close to a limit: it is not like the whole."""
-    whole = DecisionColumns(count=2, item=["a", "b"], verdict="KE", value=[1.0, 2.0])
-    sampled = DecisionColumns(
-        count=2, item=["a", "b"], verdict="KE", value=[1.0, 2.0], probability=[1.0, 0.5]
-    )
-    assert of_decisions([whole])["level:value mean"] == 1.5
-    assert of_decisions([sampled]) == {}
 
 
 def test_a_step_without_metrics_has_hardly_a_figure() -> None:

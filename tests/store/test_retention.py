@@ -10,6 +10,7 @@ from hashlib import sha256
 import psycopg
 import pytest
 
+from store.errors import SettingsError
 from store.floors import Floors, read_floors
 from store.partition_care import care
 from store.partitions import Partitions, partition_name, week_of
@@ -26,6 +27,8 @@ from store.retention import (
 )
 from store.rows import Artifact, Batch
 from store.schema import PARTITIONED_TABLES
+from store.settings import load
+from store.upkeep_settings import UpkeepSettings
 from store.writer import PostgresWriter
 from tests.fixtures.reading import chunk, run_copy, step_copy
 from tests.fixtures.waiting import wait_until
@@ -206,16 +209,16 @@ def test_rows_of_other_tables_go_as_well(connection, writer):
     assert [count(connection, table) for table in ("runs", "traces")] == [1, 1]
 
 
-@pytest.mark.parametrize("detach", [detach_behind_readers, detach_at_once])
-def test_a_partition_is_detached_while_others_are_written(connection, writer, database_url, detach):
-    """Writers go on while a reader that takes long keeps the partition from going."""
+def test_a_partition_is_detached_while_others_are_written(connection, writer, database_url):
+    """Writers go on while a reader that takes long keeps the partitions from going."""
     store(writer, "old", TODAY - timedelta(days=40))
     store(writer, "fresh", TODAY)
-    week = week_of(TODAY - timedelta(days=40))
-    partition = Expired("steps", partition_name("steps", week), attached=True, pending=False)
+    floors = raise_floors(connection, Policy(runs_days=30).floors(TODAY))
+    steps, *_ = (each for each in expired_partitions(connection, floors) if each.parent == "steps")
     with psycopg.connect(database_url) as reading:
         reading.execute("SELECT count(*) FROM steps")
-        thread = threading.Thread(target=detach, args=[connection, partition])
+        assert not detach_at_once(connection, [steps])
+        thread = threading.Thread(target=drop_expired, args=[connection, floors])
         thread.start()
         for number in range(20):
             assert not store(writer, f"meanwhile-{number}", TODAY).refused
@@ -223,8 +226,20 @@ def test_a_partition_is_detached_while_others_are_written(connection, writer, da
         reading.rollback()
         thread.join(60)
         assert not thread.is_alive()
-    assert week not in weeks(connection, "steps")
+    assert min(weeks(connection, "steps")) >= floors.runs
     assert count(connection, "steps") == 21
+
+
+def test_partitions_go_all_at_once_where_nobody_reads(connection, writer):
+    """With a writer at work, in the gaps between its transactions."""
+    for days in (40, 47, 54):
+        store(writer, f"old-{days}", TODAY - timedelta(days=days))
+    floors = raise_floors(connection, Policy(runs_days=30).floors(TODAY))
+    found = expired_partitions(connection, floors)
+    assert detach_at_once(connection, found)
+    assert all(not each.attached for each in expired_partitions(connection, floors))
+    drop_expired(connection, floors)
+    assert not expired_partitions(connection, floors)
 
 
 def test_what_was_interrupted_is_ended_by_the_next_turn(connection, writer, database_url):
@@ -290,6 +305,8 @@ def test_writers_store_all_the_while_weeks_are_dropped(connection, database_url)
             thread.join(60)
     assert not failed
     assert all(whole for number, whole in stored if number < 2)
+    # What was stored between counting and dropping was left for a turn like this one.
+    expire(connection, Policy(runs_days=7), lambda: TODAY)
     floor = read_floors(connection).runs
     assert min(weeks(connection, "steps")) >= floor
     orphans = connection.execute(
@@ -325,3 +342,33 @@ def test_tables_are_analysed_as_a_whole_when_they_have_grown(connection, writer)
     assert connection.execute("SELECT reltuples FROM pg_class WHERE relname = 'steps'").fetchone() == (-1,)
     care(connection, lambda: TODAY)
     assert connection.execute("SELECT reltuples FROM pg_class WHERE relname = 'steps'").fetchone() == (1500,)
+
+
+@pytest.mark.parametrize(
+    ("variable", "given"),
+    [
+        ("XRAY_RETENTION_DECISIONS_DAYS", {"RUNS": "30", "DECISIONS": "31"}),
+        ("XRAY_RETENTION_ARTIFACTS_DAYS", {"RUNS": "30", "ARTIFACTS": "31"}),
+        ("XRAY_RETENTION_ROLLUPS_DAYS", {"RUNS": "30", "ROLLUPS": "29"}),
+        ("XRAY_RETENTION_ROLLUPS_DAYS", {"ROLLUPS": "30"}),
+        ("XRAY_RETENTION_RUNS_DAYS", {"RUNS": "-1", "DECISIONS": "5"}),
+        ("XRAY_RETENTION_RUNS_DAYS", {"RUNS": "a month"}),
+    ],
+)
+def test_policies_that_make_no_sense_stop_the_start(variable, given):
+    """With the setting at fault."""
+    with pytest.raises(SettingsError) as refused:
+        load(UpkeepSettings, {f"XRAY_RETENTION_{kind}_DAYS": value for kind, value in given.items()})
+    assert refused.value.variable == variable
+
+
+def test_policies_may_leave_out_what_follows():
+    """Evidence that says nothing lives as long as its run, roll-ups for ever."""
+    policy = load(UpkeepSettings, {"XRAY_RETENTION_RUNS_DAYS": "30"}).policy
+    assert policy == Policy(runs_days=30)
+    floors = policy.floors(TODAY)
+    assert floors.of("decisions") == floors.of("steps") == floors.runs
+    assert floors.rollups == date.min
+    only_evidence = load(UpkeepSettings, {"XRAY_RETENTION_DECISIONS_DAYS": "7"}).policy
+    assert only_evidence.floors(TODAY).of("steps") == date.min
+    assert only_evidence.floors(TODAY).of("decisions") > date.min

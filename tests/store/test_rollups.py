@@ -7,9 +7,10 @@ import os
 import random
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -20,20 +21,24 @@ from psycopg.rows import dict_row
 
 from store import migrate, wire
 from store.adoption import Adopter
-from store.histograms import RELATIVE_ERROR, SHARE_ERROR
+from store.engine import read_engine
 from store.floors import Floors
+from store.histograms import RELATIVE_ERROR, SHARE_ERROR
 from store.partitions import week_of
+from store.queries import metrics, metrics_exact
+from store.queries.cursor import Cursors
 from store.queries.filters import PageRequest
 from store.queries.metrics import GROUP_BY, parse_grouped
 from store.reader import Reader
-from store.rollup_marks import delete_steps
 from store.retention import drop_expired, raise_floors
-from store.rollups import Marked, Rollups, recount, tidy
+from store.rollup_marks import Renamed, delete_steps, leave, slot_of
+from store.rollups import Rollups, recount, tidy
 from store.rows import Batch
 from store.writer import PostgresWriter
-from tests.fixtures.reading import START, Shelf, ns, run_copy, run_start, seconds, step_copy
+from tests.fixtures.postgres import TestServer
+from tests.fixtures.reading import START, Clock, Shelf, ns, run_copy, run_start, seconds, step_copy
 
-_SEEDS = range(3)
+_SEEDS = range(2)
 _CHAOS_S = float(os.environ.get("XRAY_TEST_CHAOS_S", "0"))
 """For as long as this, beside the seeds."""
 _STEPS = """
@@ -43,7 +48,6 @@ SELECT coalesce(s.pipeline, r.pipeline) AS pipeline,
     s.score_mean, s.reason_codes, s.reason_counts
 FROM steps s JOIN runs r USING (run_key)
 """
-_HOURS = "SELECT * FROM step_hours ORDER BY hour, week, pipeline, pipeline_version, name, status, error_type"
 _ALL = PageRequest(1000)
 _WIDTHS = {"1h": timedelta(hours=1), "6h": timedelta(hours=6), "1d": timedelta(days=1)}
 
@@ -148,7 +152,8 @@ def _check(reader: Reader, rows: Sequence[Row], draw: random.Random, *, whole_ho
             given[(*_group(row, group_by, width), code)] += times
     reasons = reader.reason_metrics(filters, grouping, _ALL).items
     assert {
-        (*(item.group[name] for name in group_by), item.bucket_start, item.reason): item.count for item in reasons
+        (*(item.group[name] for name in group_by), item.bucket_start, item.reason): item.count
+        for item in reasons
     } == dict(given)
     shares: Counter[tuple[Any, ...]] = Counter()
     for item in reasons:
@@ -215,7 +220,9 @@ class _World:
             candidates_out=None if entering is None else draw.randrange(entering + 1),
             reason_codes=("p", "q")[:count] or None,
             reason_counts=(draw.randrange(3), 4)[:count] or None,
-            score=None if draw.random() < 0.5 else (0.0, 1.0, draw.choice([-3.5, 0.0, 0.1, 1e300]), *[None] * 4),
+            score=None
+            if draw.random() < 0.5
+            else (0.0, 1.0, draw.choice([-3.5, 0.0, 0.1, 1e300]), *[None] * 4),
         )
 
     def send_again(self) -> None:
@@ -249,7 +256,7 @@ class _World:
 def _live(database_url: str, connection: psycopg.Connection[Any], reader: Reader, seed: int) -> None:
     draw = random.Random(seed)
     with closing(_World(database_url, draw, connection)) as world:
-        for _ in range(60):
+        for _ in range(40):
             world.happen()
             _check(reader, world.rows(), draw, whole_hours=bool(world.gone))
         Rollups().turn(connection)
@@ -257,7 +264,9 @@ def _live(database_url: str, connection: psycopg.Connection[Any], reader: Reader
         # From roll-ups alone now, whole hours.
         for _ in range(10):
             _check(reader, world.rows(), draw, whole_hours=True)
-        assert sum(row["steps"] for row in _rows(connection, _HOURS)) == len(world.rows())
+        assert sum(row["steps"] for row in _rows(connection, "SELECT steps FROM step_hours")) == len(
+            world.rows()
+        )
 
 
 @pytest.mark.parametrize("seed", _SEEDS)
@@ -266,3 +275,190 @@ def test_roll_ups_equal_the_steps_whatever_happens(
 ) -> None:
     """Duplicates, late and merged copies, renamed runs, erasures and drops: each answer is that of the steps."""
     _live(database_url, connection, reader, seed)
+
+
+@pytest.mark.skipif(not _CHAOS_S, reason="XRAY_TEST_CHAOS_S says for how long")
+def test_roll_ups_equal_the_steps_for_long(
+    postgres: TestServer, template_database: str, clock: Clock
+) -> None:
+    """The same with other seeds, each in a database of its own."""
+    until, seed = monotonic() + _CHAOS_S, 1_000
+    while monotonic() < until:
+        name = f"xray_chaos_{seed}"
+        url = postgres.create(name, template=template_database)
+        opened = Reader.open(url, now=clock)
+        with psycopg.connect(url, autocommit=True) as connection:
+            wire.adapt(connection)
+            connection.execute("SET TIME ZONE 'UTC'")
+            _live(url, connection, opened, seed)
+        opened.close()
+        postgres.drop(name)
+        seed += 1
+
+
+_MORE_OF_IT = """
+INSERT INTO steps (run_key, step_id, attempt_key, run_day, name, step_type, status, started_at, inferred,
+                   deliveries, received_at)
+SELECT run_key, 'late', '1', run_day, 'x', 'filter', 'ok', started_at, false, 1, received_at FROM steps LIMIT 1
+"""
+
+
+def _named(connection: psycopg.Connection[Any]) -> dict[str | None, int]:
+    rows = connection.execute("SELECT pipeline, sum(steps)::integer FROM step_hours GROUP BY 1")
+    return dict(rows.fetchall())
+
+
+def test_a_mark_that_is_not_seen_stays(
+    shelf: Shelf, database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    """A step whose writer commits after its hour was counted is in the next count."""
+    shelf.put(run_copy("r", pipeline="a"), step_copy("r", "s"))
+    (slot,) = {slot_of(ns(START) // 1000, START.date())}
+    with psycopg.connect(database_url) as late, late.cursor() as cursor:
+        cursor.execute(_MORE_OF_IT)
+        leave(cursor, {slot})
+        _settle_all(connection)
+        assert _named(connection) == {"a": 1}
+    _settle_all(connection)
+    assert _named(connection) == {"a": 2}
+
+
+def test_a_run_is_renamed_while_its_steps_are_stored(
+    shelf: Shelf, database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    """Whichever of the two is committed first and counted in between, the step has the new name."""
+    shelf.put(run_start("r", pipeline="a"), step_copy("r", "s"))
+    with psycopg.connect(database_url) as late, late.cursor() as cursor:
+        cursor.execute(_MORE_OF_IT)
+        leave(cursor, {slot_of(ns(START) // 1000, START.date())})
+        shelf.put(run_copy("r", pipeline="b"))
+        _settle_all(connection)
+        assert _named(connection) == {"b": 1}
+    _settle_all(connection)
+    assert _named(connection) == {"b": 2}
+    with psycopg.connect(database_url) as late, late.cursor() as cursor:
+        cursor.execute("UPDATE runs SET pipeline = 'c' RETURNING run_key, run_day")
+        (key, day) = cursor.fetchone() or (None, None)
+        assert key is not None
+        leave(cursor, (), [Renamed(key.bytes, day)])
+        shelf.put(step_copy("r", "t"))
+        _settle_all(connection)
+        assert _named(connection) == {"b": 3}
+    _settle_all(connection)
+    assert _named(connection) == {"c": 3}
+
+
+def test_answers_are_exact_while_others_write_and_count(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    """In any snapshot, roll-ups and the rest together say what the steps say."""
+    stop = threading.Event()
+    failed: list[BaseException] = []
+
+    def write(number: int) -> None:
+        draw = random.Random(number)
+        with closing(PostgresWriter(database_url)) as writer:
+            for batch in range(40):
+                runs = [run_copy(f"r{draw.randrange(9)}", batch, pipeline=draw.choice("ab"))]
+                steps = [
+                    step_copy(
+                        f"r{draw.randrange(9)}", f"s{draw.randrange(9)}", 3600 * draw.randrange(3), end_ns=end
+                    )
+                    for end in (ns(seconds(9000 + draw.randrange(99))) for _ in range(5))
+                ]
+                writer.write([Batch(ns(START), runs=runs, steps=steps)])
+
+    def count() -> None:
+        with psycopg.connect(database_url, autocommit=True) as own:
+            while not stop.is_set():
+                _settle_all(own)
+
+    def guarded(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    writers = [threading.Thread(target=guarded, args=[partial(write, number)]) for number in range(2)]
+    counters = [threading.Thread(target=guarded, args=[count]) for _ in range(2)]
+    for thread in (*writers, *counters):
+        thread.start()
+    engine = read_engine(database_url, statement_timeout_ms=60_000)
+    filters, grouping, _ = parse_grouped([("group_by", "pipeline,name"), ("bucket", "1h")])
+    cursors, compared = Cursors(b"k" * 32), 0
+    try:
+        while any(thread.is_alive() for thread in writers) or not compared:
+            with engine.connect() as snapshot:
+                asked = (snapshot, cursors, filters, grouping, _ALL)
+                seen, wanted = metrics.step_metrics(*asked), metrics_exact.step_metrics(*asked)
+            assert [(item.group, item.bucket_start, item.steps) for item in seen.items] == [
+                (item.group, item.bucket_start, item.steps) for item in wanted.items
+            ]
+            compared += seen.resolution is not None
+    finally:
+        stop.set()
+        for thread in (*writers, *counters):
+            thread.join()
+        engine.dispose()
+    assert failed == []
+    _settle_all(connection)
+    counted = connection.execute("SELECT sum(steps) FROM step_hours").fetchone()
+    assert counted == connection.execute("SELECT count(*) FROM steps").fetchone()
+
+
+def test_steps_that_are_moved_to_their_run(
+    shelf: Shelf, database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    """Inferred steps that are brought to another run, of another week and name, are counted there alone."""
+    trace = b"\xa1" * 16
+    shelf.put(step_copy(trace.hex(), "s", trace_id=trace, inferred=True))
+    _settle_all(connection)
+    assert _named(connection) == {None: 1}
+    shelf.put(run_copy("r", pipeline="a", trace_id=trace), received=START + timedelta(days=7))
+    adopter = Adopter(database_url)
+    while adopter.turn():
+        pass
+    adopter.close()
+    _settle_all(connection)
+    assert _named(connection) == {"a": 1}
+
+
+def test_a_database_of_before_gets_roll_ups(
+    shelf: Shelf, database_url: str, connection: psycopg.Connection[Any], reader: Reader
+) -> None:
+    """After the migration every hour that has steps is marked, each once, and no other."""
+    for number in range(3):
+        received = START + timedelta(days=7 * number)
+        shelf.put(*(step_copy("r%d" % number, f"s{i}", 1800 * i) for i in (0, 1, 5, 900)), received=received)
+    with migrate._connection(database_url) as opened:
+        command.downgrade(migrate._config(opened), "0003")
+    migrate.upgrade(database_url)
+    assert len(_rows(connection, "SELECT FROM rollup_marks")) == 9
+    Rollups().turn(connection)
+    assert _named(connection) == {None: 12}
+    page = reader.step_metrics()
+    assert (page.items[0].steps, page.resolution is not None) == (12, True)
+
+
+def test_an_hour_that_is_written_all_the_time_is_counted_now_and_then(
+    shelf: Shelf, connection: psycopg.Connection[Any]
+) -> None:
+    """It rests for fifty times as long as it took to count, and at least for ten seconds."""
+    now = [0.0]
+    rollups = Rollups(clock=lambda: now[0])
+    for step, at_s, counted in (("a", 0.0, 1), ("b", 5.0, 1), ("c", 9.9, 1), ("d", 10.1, 4), ("e", 15.0, 4)):
+        now[0] = at_s
+        shelf.put(run_copy("r", pipeline="a"), step_copy("r", step))
+        rollups.turn(connection)
+        assert _named(connection) == {"a": counted}
+
+
+def test_the_view_says_what_is_settled(shelf: Shelf, connection: psycopg.Connection[Any]) -> None:
+    """A row of the public view is settled while its hour has no mark."""
+    shelf.put(run_copy("r", pipeline="a"), step_copy("r", "s", candidates_in=4, candidates_out=1))
+    _settle_all(connection)
+    query = "SELECT pipeline, steps, drop_ratio_sum / drop_ratio_steps, settled FROM xray_public.step_hours"
+    assert connection.execute(query).fetchall() == [("a", 1, 0.75, True)]
+    shelf.put(step_copy("r", "t"))
+    assert connection.execute(query).fetchall() == [("a", 1, 0.75, False)]

@@ -44,10 +44,8 @@ CREATE VIEW xray_public.step_hours AS
 SELECT
     h.hour, h.pipeline, h.pipeline_version, h.name, h.step_type, h.status, h.error_type, h.steps,
     h.candidates_in, h.candidates_out,
-    h.drop_ratio_sum, h.drop_ratio_min, h.drop_ratio_max,
-    (SELECT sum(n) FROM unnest(h.drop_ratio_counts) AS n)::bigint AS drop_ratio_steps,
-    h.duration_ms_sum, h.duration_ms_min, h.duration_ms_max,
-    (SELECT sum(n) FROM unnest(h.duration_ms_counts) AS n)::bigint AS duration_ms_steps,
+    h.drop_ratio_steps, h.drop_ratio_sum, h.drop_ratio_min, h.drop_ratio_max,
+    h.duration_ms_steps, h.duration_ms_sum, h.duration_ms_min, h.duration_ms_max,
     h.reason_codes, h.reason_counts,
     NOT EXISTS (SELECT FROM rollup_marks AS m
                 WHERE m.week = h.week AND (m.hour = h.hour OR m.hour IS NULL)) AS settled
@@ -123,11 +121,11 @@ def downgrade() -> None:
 
 def _distribution(name: str, sum_type: Any) -> tuple[sa.Column[Any], ...]:
     return (
+        sa.Column(f"{name}_steps", sa.BigInteger(), nullable=False, comment="that have it"),
         sa.Column(f"{name}_sum", sum_type, comment="null when no step has it"),
         sa.Column(f"{name}_min", sa.Double()),
         sa.Column(f"{name}_max", sa.Double()),
         sa.Column(
-            f"{name}_buckets", postgresql.ARRAY(sa.Integer()), comment="those that are not empty, ascending"
+            f"{name}_histogram", sa.Numeric(), comment="twelve digits for each bucket (store/histograms.py)"
         ),
-        sa.Column(f"{name}_counts", postgresql.ARRAY(sa.BigInteger()), comment="steps in each"),
     )

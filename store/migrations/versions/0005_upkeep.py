@@ -58,6 +58,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("kind", name="pk_retention_floors"),
         comment="How far retention has come; never goes back (store/retention.py).",
     )
+    op.create_table(
+        "erasures",
+        sa.Column("kind", sa.Text(), nullable=False, comment="run, item"),
+        sa.Column(
+            "digest",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="16 bytes: the run key, or a hash of the item id; never an id",
+        ),
+        sa.Column("fingerprint", sa.LargeBinary(), comment="of an item (store/item_filter.py)"),
+        sa.Column(
+            "number",
+            sa.BigInteger(),
+            nullable=False,
+            comment="counts up: tells what is new",
+        ),
+        sa.Column("erased_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("kind", "digest", name="pk_erasures"),
+        comment="What was erased and must not come back (store/erase.py).",
+    )
     op.create_index("ix_runs_day", "runs", ["run_day"])
     op.create_index("ix_traces_received", "traces", ["received_at"])
     # Weeks that are there already keep no row: what a server of the version before writes to them while
@@ -67,6 +87,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_traces_received", table_name="traces")
     op.drop_index("ix_runs_day", table_name="runs")
+    op.drop_table("erasures")
     op.drop_table("retention_floors")
     op.drop_table("partition_bounds")
     op.drop_table("upkeep_turns")

@@ -1,0 +1,1 @@
+"""Alert rules: when somebody wants to be told, and how they are."""

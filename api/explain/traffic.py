@@ -1,0 +1,73 @@
+"""
+Which figures of a step speak against it, and which only tell what it was asked about.
+
+What a source gives out is its traffic: that other things are asked for is no fault of it. So is what a
+lookup tells of them, as long as it tells nothing new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from api.explain.unusual import Unusual
+
+MORE = 3.0
+"""Deviations of a source that gives more: then it is another mix, and no source that gives less."""
+ANSWERS = ("level:value least", "level:value most", "level:value kinds")
+"""Bounds of single values, which chance moves too far to speak against a step."""
+JUDGES = ("share:reason", "level:score")
+RELATION = "level:goes with "
+
+
+def telling(found: Sequence[Unusual], source: bool) -> list[Unusual]:
+    """Of the figures of a step, those that speak against it, in their order."""
+    if not source:
+        kinds = _tells_known_kinds(found)
+        return [
+            one
+            for one in found
+            if not one.figure.startswith(("amount:from ", *ANSWERS)) and not (kinds and _is_level(one))
+        ]
+    more = any(one.figure.startswith("amount:from ") and one.own > MORE for one in found)
+    return [
+        one
+        for one in found
+        if not one.figure.startswith(("level:", "amount:from "))
+        # That one source gives less is a fault of it, unless others give more.
+        and not (one.figure.startswith("share:from ") and (more or one.own > 0))
+    ]
+
+
+def unlike_usual(found: Sequence[Unusual], source: bool) -> float:
+    """How far off the traffic is that a step tells of, in deviations."""
+    if source:
+        distances = (
+            abs(one.own)
+            for one in found
+            if one.figure.startswith("level:") or (one.figure.startswith("amount:from ") and one.own > 0)
+        )
+    elif _tells_known_kinds(found):
+        distances = (abs(one.own) for one in found if _is_level(one))
+    else:
+        return 0.0
+    return max(distances, default=0.0)
+
+
+def _tells_known_kinds(found: Sequence[Unusual]) -> bool:
+    """
+    Whether the step tells of which of a few kinds its items are, and all kinds are known.
+
+    It passes all, gives neither reasons nor scores, and its values are within those of the baseline: that
+    there are more of one kind is the traffic's.
+    """
+    bounds = [one for one in found if one.figure in ANSWERS]
+    return (
+        len(bounds) == len(ANSWERS)
+        and all(one.seen for one in bounds)
+        and any(one.figure == "share:out" and one.value == 1 for one in found)
+        and not any(one.figure.startswith(JUDGES) for one in found)
+    )
+
+
+def _is_level(one: Unusual) -> bool:
+    return one.figure.startswith("level:") and not one.figure.startswith(RELATION)

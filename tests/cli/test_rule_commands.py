@@ -1,0 +1,114 @@
+"""``xray contracts`` and ``xray alerts`` against a running server that looks after them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+import httpx
+import pytest
+
+from tests.cli.test_reading_commands import xray
+from tests.fixtures import otlp
+from tests.fixtures.services import ServiceProcess, service_starter
+from tests.fixtures.waiting import wait_until
+from tests.fixtures.webhooks import receiving
+
+NEVER = "share_of_runs: {where: 'step.drop_ratio > 0.9', at_most: 0}"
+SOME = "share_of_runs: {where: 'step.drop_ratio > 0.9', at_most: 60 %}"
+
+
+@pytest.fixture(scope="module")
+def server(new_module_database: Callable[[], str]) -> Iterator[ServiceProcess]:
+    """A server that may send to this machine, and knows two runs of now: one drops nearly all."""
+    with service_starter(new_module_database()) as start:
+        service = start("up", XRAY_ALERT_PRIVATE_ADDRESSES="true")
+        now_ns = int(datetime.now(UTC).timestamp() * 1e9) - 60 * 10**9
+        spans = []
+        for run_id, out in (("good", 60), ("bad", 1)):
+            identity = {"xray.run.id": run_id, "xray.pipeline.name": "shop"}
+            step = {
+                **identity,
+                "xray.step.type": "filter",
+                "xray.candidates.in": 100,
+                "xray.candidates.out": out,
+            }
+            for name, attributes in (("run", {**identity, "xray.span.kind": "run"}), ("step", step)):
+                spans.append(
+                    otlp.span(name, attributes, trace=run_id, start_ns=now_ns, end_ns=now_ns + 10**6)
+                )
+        with httpx.Client(base_url=service.otlp_http, timeout=20.0, trust_env=False) as client:
+            otlp.post(client, otlp.traces(spans)).raise_for_status()
+        yield service
+
+
+@pytest.mark.parametrize(
+    ("contracts", "code", "states"),
+    [
+        (f"[{{id: some, {SOME}}}]", 0, ["held"]),
+        (f"[{{id: some, {SOME}}}, {{id: never, {NEVER}}}]", 1, ["held", "violated"]),
+        (f"[{{id: other, runs: 'pipeline = \"other\"', {NEVER}}}]", 2, ["unknown"]),
+    ],
+)
+def test_contracts_in_ci(
+    server: ServiceProcess, tmp_path: Path, contracts: str, code: int, states: list[str]
+):
+    """The exit code tells held, violated and unknown apart; text, JSON and JUnit say the same."""
+    file, junit = tmp_path / "contracts.yaml", tmp_path / "report.xml"
+    file.write_text(f"contracts: {contracts}")
+    url = {"XRAY_API_URL": server.api}
+    answer = xray("contracts", "check", str(file), "--json", "--junit", str(junit), **url)
+    assert answer.returncode == code, answer.stderr
+    assert [item["state"] for item in json.loads(answer.stdout)["items"]] == states
+    suite = ElementTree.fromstring(junit.read_text())
+    assert (suite.get("failures"), suite.get("errors")) == (
+        str(states.count("violated")),
+        str(states.count("unknown")),
+    )
+    said = xray("contracts", "check", str(file), "--pipeline", "shop", **url)
+    assert ("run bad" in said.stdout) == ("violated" in states)
+
+
+def test_a_wrong_file_is_pointed_at(server: ServiceProcess, tmp_path: Path):
+    """One line names the place in the file."""
+    file = tmp_path / "contracts.yaml"
+    file.write_text("contracts: [{id: a, share_of_runs: {where: 'speed > 1', at_most: 5 %}}]")
+    answer = xray("contracts", "check", str(file), XRAY_API_URL=server.api)
+    assert answer.returncode == 2
+    assert "contracts[0] (a): share_of_runs.where: " in answer.stderr
+
+
+def test_the_server_checks_and_tells(server: ServiceProcess, tmp_path: Path):
+    """A stored contract is checked by upkeep, a rule fires by upkeep, and the receiver hears it once."""
+    url = {"XRAY_API_URL": server.api}
+    contracts = tmp_path / "contracts.yaml"
+    contracts.write_text(f"contracts: [{{id: never, {NEVER}}}]")
+    assert xray("contracts", "put", str(contracts), **url).returncode == 0
+    with receiving() as receiver:
+        rule = tmp_path / "rule.yaml"
+        rule.write_text(
+            "id: drops\nsteps: {figure: drop_ratio.p99, group_by: [pipeline]}\nabove: 0.9\n"
+            f"window: 1h\nwebhooks: ['{receiver.url}/t0ken']\n"
+        )
+        put = xray("alerts", "put", str(rule), **url)
+        assert put.returncode == 0, put.stderr
+        assert "secret " in put.stdout
+        sample = xray("alerts", "test", "drops", **url)
+        assert (sample.returncode, sample.stdout) == (0, f"{receiver.url}/***: HTTP 204\n")
+        wait_until(lambda: len(receiver.requests) > 1, timeout_s=60.0, what="the rule told")
+        shown = xray("alerts", "show", "drops", **url).stdout
+        assert "firing" in shown
+        assert "t0ken" not in shown
+        after = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+        tried = xray("alerts", "test", "drops", "--dry-run", "--started-after", after, **url)
+        assert tried.returncode == 0, tried.stderr
+        assert "pipeline=shop" in xray("alerts", "list", **url).stdout
+        assert xray("alerts", "delete", "drops", **url).returncode == 0
+        wait_until(lambda: len(receiver.requests) > 2, timeout_s=60.0, what="the end told")
+        assert [kind for kind, _ in receiver.events()] == ["test", "firing", "resolved"]
+    wait_until(lambda: server.get("/contracts/never")["results"], timeout_s=90.0, what="the contract checked")
+    assert "violated" in xray("contracts", "list", **url).stdout
+    assert xray("contracts", "delete", "never", **url).returncode == 0
