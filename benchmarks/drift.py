@@ -1,7 +1,7 @@
 """
 Does reason drift alarm when it should, and only then?
 
-    python -m benchmarks.drift [--windows 1000] [--runs-per-hour 20] [--seed 1]
+    python -m benchmarks.drift [--windows 1000] [--runs-per-hour 20] [--window 24] [--against 168] [--seed 1]
 
 Histories are made with known truth: a pipeline of four steps with six reasons each, from frequent to one in
 a thousand. Shares vary between candidates, between runs, between hours, and by the time of day; hours
@@ -32,10 +32,29 @@ SHARES: Mapping[str, float] = {
     "blocked": 0.003,
     "malformed": 0.001,
 }
-_WINDOW_H, _AGAINST_H = 24, 168
 _START = datetime(2026, 1, 5, tzinfo=UTC)
-_MOST_H = 48
-"""Hours after which a shift that was not named counts as missed."""
+_ALARMS = 10.0
+"""Per 1,000 quiet windows, as is stated by default."""
+
+
+class Spans(NamedTuple):
+    """What is held against what, in hours."""
+
+    window_h: int = 24
+    against_h: int = 168
+
+    @property
+    def most_h(self) -> int:
+        """Hours after which a shift that was not named counts as missed."""
+        return 2 * self.window_h
+
+    @property
+    def onset_h(self) -> int:
+        """When shifts begin."""
+        return self.window_h + self.against_h
+
+
+DAY = Spans()
 
 Factor = Callable[[str, str, int], float]
 """Step, reason and hour to what the usual share is multiplied by."""
@@ -103,11 +122,11 @@ def _binomial(random: Random, of: int, share: float) -> int:
     return min(of, _few(random, mean)) if mean else 0
 
 
-def window(hours: Hours, end: int) -> History:
+def window(hours: Hours, end: int, spans: Spans) -> History:
     """The history of the window that ends with that hour."""
-    width = _WINDOW_H // PARTS
-    buckets = _AGAINST_H // width
-    start = end - _AGAINST_H - _WINDOW_H
+    width = spans.window_h // PARTS
+    buckets = spans.against_h // width
+    start = end - spans.onset_h
     executions: dict[tuple[str, int], int] = {}
     given: dict[tuple[str, str, int], Cell] = {}
     for hour in range(start, end):
@@ -143,66 +162,62 @@ def _kind(step: str) -> Kind:
     return Kind("shop", step, "filter", "1", None, None)
 
 
-def false_alarms(windows: int, runs_per_hour: float, seed: int, alarms_per_1000: float = 10.0) -> int:
+def false_alarms(windows: int, runs_per_hour: float, seed: int, spans: Spans = DAY) -> int:
     """Quiet windows that gave an alarm."""
     found = 0
     per_history = 10
     for number in range(math.ceil(windows / per_history)):
-        hours = _AGAINST_H + _WINDOW_H * per_history
+        hours = spans.against_h + spans.window_h * per_history
         made = make_hours(Random(f"{seed}-quiet-{number}"), hours, runs_per_hour, lambda *_: 1.0)
         for turn in range(min(per_history, windows - number * per_history)):
-            end = _AGAINST_H + _WINDOW_H * (turn + 1)
-            found += bool(detect(window(made, end), alarms_per_1000).drifts)
+            end = spans.against_h + spans.window_h * (turn + 1)
+            found += bool(detect(window(made, end, spans), _ALARMS).drifts)
     return found
 
 
 def delays(
-    reason: str, factor: float, trials: int, runs_per_hour: float, seed: int, usual: float = 1.0
+    reason: str, factor: float, trials: int, runs_per_hour: float, seed: int, spans: Spans = DAY
 ) -> list[int | None]:
-    """Hours until a shift was named; None: not within ``_MOST_H``."""
-    onset = _AGAINST_H + _WINDOW_H
+    """
+    Hours until a shift was named; None: not within ``most_h``. factor: infinite for a reason that is new.
+    """
     found: list[int | None] = []
+    before, after = (0.0, 1.0) if math.isinf(factor) else (1.0, factor)
+
+    def shifted(step: str, name: str, hour: int) -> float:
+        if (step, name) != ("by_price", reason):
+            return 1.0
+        return after if hour >= spans.onset_h else before
+
     for number in range(trials):
-
-        def shifted(step: str, name: str, hour: int) -> float:
-            if (step, name) != ("by_price", reason):
-                return 1.0
-            return factor if hour >= onset else usual
-
-        made = make_hours(
-            Random(f"{seed}-{reason}-{factor}-{number}"), onset + _MOST_H, runs_per_hour, shifted
-        )
+        random = Random(f"{seed}-{reason}-{factor}-{number}")
+        made = make_hours(random, spans.onset_h + spans.most_h, runs_per_hour, shifted)
         named = None
-        for hour in range(1, _MOST_H + 1):
-            drifts = detect(window(made, onset + hour), 10.0).drifts
-            if any(drift.place.step == "by_price" and drift.reason == reason for drift in drifts):
+        for hour in range(1, spans.most_h + 1, max(1, spans.window_h // 24)):
+            drifts = detect(window(made, spans.onset_h + hour, spans), _ALARMS).drifts
+            if any((drift.place.step, drift.reason) == ("by_price", reason) for drift in drifts):
                 named = hour
                 break
         found.append(named)
     return found
 
 
-def report(windows: int, runs_per_hour: float, seed: int) -> list[str]:
+def report(windows: int, runs_per_hour: float, seed: int, spans: Spans) -> list[str]:
     """Return the figures."""
     trials = max(3, windows // 50)
-    alarms = false_alarms(windows, runs_per_hour, seed)
+    alarms = false_alarms(windows, runs_per_hour, seed, spans)
     lines = [
-        f"{runs_per_hour:g} runs per hour, windows of a day against a week, 24 reasons",
-        (
-            f"{windows} quiet windows: {alarms} with an alarm ({1000 * alarms / windows:.1f} per 1,000; "
-            "10 are stated)"
-        ),
+        f"{runs_per_hour:g} runs per hour, {spans.window_h} h against {spans.against_h} h, 24 reasons",
+        f"{windows} quiet windows: {alarms} with an alarm; {_ALARMS * windows / 1000:g} are stated",
     ]
-    planted = [
-        (reason, factor, 1.0) for reason in ("wrong_type", "no_stock", "blocked") for factor in (2.0, 1.2)
-    ]
-    for reason, factor, usual in (*planted, ("no_stock", 0.0, 1.0), ("duplicate", 1.0, 0.0)):
-        hours = delays(reason, factor, trials, runs_per_hour, seed, usual)
+    shifts = [(reason, factor) for reason in ("wrong_type", "no_stock", "blocked") for factor in (2.0, 1.2)]
+    for reason, factor in (*shifts, ("no_stock", 0.0), ("duplicate", math.inf)):
+        hours = delays(reason, factor, trials, runs_per_hour, seed, spans)
         named = [hour for hour in hours if hour is not None]
-        what = "new" if not usual else "vanished" if not factor else f"{factor:g} times"
+        what = {0.0: "vanished", math.inf: "new"}.get(factor, f"{factor:g} times")
         middle = f"after {statistics.median(named):g} h, at most {max(named)} h" if named else "never"
         shown = f"{reason} ({SHARES[reason]:g}) {what}"
-        lines.append(f"{shown}: {len(named)} of {trials} named within {_MOST_H} h, {middle}")
+        lines.append(f"{shown}: {len(named)} of {trials} named within {spans.most_h} h, {middle}")
     return lines
 
 
@@ -217,9 +232,12 @@ def main() -> None:
         "--windows", type=int, default=1000, help="quiet ones; a fiftieth of it of each shift"
     )
     parser.add_argument("--runs-per-hour", type=float, default=20.0)
+    parser.add_argument("--window", type=int, default=DAY.window_h, metavar="HOURS", help="a multiple of 6")
+    parser.add_argument("--against", type=int, default=DAY.against_h, metavar="HOURS")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    print("\n".join(report(options.windows, options.runs_per_hour, options.seed)))
+    spans = Spans(options.window, options.against)
+    print("\n".join(report(options.windows, options.runs_per_hour, options.seed, spans)))
 
 
 if __name__ == "__main__":

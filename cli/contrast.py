@@ -32,7 +32,7 @@ def why(
     url: options.Url = options.DEFAULT_URL,
 ) -> None:
     """
-    Say why one item and not another: where their ways part, by how much, and the smallest change that turns it.
+    Say why one item and not another: where their ways part, by how much, and what would turn it.
 
     The change is proved by replaying the run with it.
     """

@@ -66,8 +66,8 @@ def replay(
             "--set",
             "-s",
             metavar="STEP.RULE.threshold=NUMBER",
-            help="A change, repeatable: price.too_dear.threshold=60, price.threshold=60 where the step has one "
-            "rule, price.scale=1.1, price.too_dear.remove=true, best.top_k=5.",
+            help="A change, repeatable: price.too_dear.threshold=60, price.threshold=60 where the step has "
+            "one rule, price.scale=1.1, price.too_dear.remove=true, best.top_k=5.",
         ),
     ],
     items: Annotated[
@@ -143,7 +143,8 @@ def _heading(answer: Mapping[str, Any]) -> Iterator[str]:
             new = change["threshold"]
             after = f"times {words.number(change['scale'])}" if new is None else f"to {words.number(new)}"
             sign = f"value {change['comparator']} threshold" if change["comparator"] else "comparator unknown"
-            yield f"{what}: threshold {before} {after} ({sign}, {change['comparator_source'] or 'not recorded'})"
+            source = change["comparator_source"] or "not recorded"
+            yield f"{what}: threshold {before} {after} ({sign}, {source})"
     for certainty, counts in answer["counts"].items():
         if counts:
             told = ", ".join(f"{words.count(n)} {word.replace('_', ' ')}" for word, n in counts.items())

@@ -32,6 +32,9 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 | Which reasons are given otherwise than before? | `GET /drift?pipeline=…&window=1d&against=7d` |
 | Which check hides another? | `GET /runs/{run_id}/steps/{step_id}/masked-reasons` |
 | What became of one item? | `GET /runs/{run_id}/items/{item_id}` |
+| Why this one and not that one? | `GET /runs/{run_id}/contrast?item=…&over=…`, with the smallest change that turns it |
+| Which nearly went otherwise? | `GET /runs/{run_id}/near-misses?within=0.05` |
+| What if the limit were another? | `POST /runs/{run_id}/replay` with `{"changes": [{"step": …, "reason": …, "threshold": …}]}` |
 | Who judged an item, in any run? | `GET /items/{item_id}?verdict=eliminated` |
 | In which steps, of any pipeline, …? | `GET /steps?step_type=filter&drop_ratio_gt=0.9` |
 | In which runs did one step …? | `GET /runs?step.step_type=filter&step.drop_ratio_gt=0.9` |

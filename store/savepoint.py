@@ -9,9 +9,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+_NOTHING = sql.SQL("")
+
 
 @contextmanager
-def savepoint(cursor: psycopg.Cursor[Any], first: sql.Composable = sql.SQL("")) -> Iterator[None]:
+def savepoint(cursor: psycopg.Cursor[Any], first: sql.Composable = _NOTHING) -> Iterator[None]:
     """
     Undo what is done inside when it raises, and pass the error on; the transaction can go on.
 

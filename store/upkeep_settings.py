@@ -29,8 +29,8 @@ class UpkeepSettings(BaseSettings):
         accepted="true or false",
     )
     retention_runs_days: int = _days(
-        "Days that runs are kept, with their steps and losses; 0 = for ever. Whole weeks expire, so up to six "
-        "days more.",
+        "Days that runs are kept, with their steps and losses; 0 = for ever. Whole weeks expire, so up to "
+        "six days more.",
     )
     retention_decisions_days: int = _days(
         "Days that decisions are kept; 0 = as long as their run.",

@@ -32,6 +32,7 @@ pytest_plugins = [
     "tests.fixtures.javascript",
     "tests.fixtures.services",
     "tests.fixtures.small_disk",
+    "tests.fixtures.statements",
     "tests.fixtures.agent",
     "tests.fixtures.json_exporter",
 ]

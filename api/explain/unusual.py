@@ -11,7 +11,8 @@ to compare: a limit that the query sets explains how many pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from api.explain.usual import Column, Place, Usual, absent
@@ -21,6 +22,8 @@ LOOK = 1.5
 """Deviations from which on a figure is held against earlier ones."""
 NARROWEST = 0.35
 """Of its spread, what stays of a figure's when earlier ones tell all about it: they never quite do."""
+NEAR = 40
+"""Steps before that a step is held against at most: each costs time for every figure."""
 GIVEN = ("level:threshold", "level:value", "part:without a value", "part:value as before")
 """Beginnings of figures of what a step compares, before it decides."""
 
@@ -57,30 +60,33 @@ class _Met(NamedTuple):
 def unusual(steps: Sequence[Executed], usual: Usual) -> list[list[Unusual]]:
     """For each step, all its figures, the farthest first; empty where the baseline does not suffice."""
     found: list[list[Unusual]] = []
-    earlier: dict[Place, _Met] = {}
-    columns_before: dict[Place, Column] = {}
+    earlier: deque[dict[Place, _Met]] = deque(maxlen=NEAR)
     for step in steps:
         met = _met(step, usual)
         given = {place: one for place, one in met.items() if place[1].startswith(GIVEN)}
-        before = _Before(columns_before, earlier)
-        within = _Before(
-            columns_before | {place: one.column for place, one in given.items()}, earlier | given
-        )
+        before = _before(earlier, usual)
+        within = _before([*earlier, given], usual) if given else before
         judged = [
             _judged(place[1], one, step.figures, before if place in given else within)
             for place, one in met.items()
         ]
         found.append(sorted(judged, key=lambda one: -abs(one.own)))
-        earlier |= met
-        columns_before |= {place: one.column for place, one in met.items()}
+        earlier.append(met)
     return found
 
 
 class _Before(NamedTuple):
     """What a figure is held against."""
 
-    columns: Mapping[Place, Column]
     met: Mapping[Place, _Met]
+    columns: Mapping[Place, Column]
+    key: int
+    """The same for the same columns."""
+
+
+def _before(earlier: Iterable[Mapping[Place, _Met]], usual: Usual) -> _Before:
+    met = {place: one for of_step in earlier for place, one in of_step.items()}
+    return _Before(met, {place: one.column for place, one in met.items()}, usual.key(tuple(met)))
 
 
 def _met(step: Executed, usual: Usual) -> dict[Place, _Met]:
@@ -107,7 +113,7 @@ def _judged(figure: str, met: _Met, figures: Figures, before: _Before) -> Unusua
 
 def _own(met: _Met, z: float, deviation: float, before: _Before) -> float:
     """Deviations that are left after what follows from earlier figures."""
-    model = met.column.model(before.columns)
+    model = met.column.model(before.columns, before.key)
     if not model.terms:
         return z
     left, doubt = met.value - met.column.median, 0.0

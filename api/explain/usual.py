@@ -71,7 +71,7 @@ class Column:
         self._values = values
         self._spread = spread([number - self.median for number in numbers]) * (1 + FEW / len(numbers))
         self._usual_size = usual_size
-        self._models: dict[tuple[Place, ...], Model] = {}
+        self._models: dict[int, Model] = {}
         self._centred: dict[bytes, tuple[list[float], float]] = {}
 
     def deviation(self, size: int) -> float:
@@ -99,9 +99,8 @@ class Column:
         """What is not told by others, as much wider as the deviation is than the spread."""
         return spread_of_rest * deviation / self._spread if self._spread else 0.0
 
-    def model(self, earlier: Mapping[Place, Column]) -> Model:
-        """What earlier figures tell about this one; fitted once for the same ones."""
-        key = tuple(earlier)
+    def model(self, earlier: Mapping[Place, Column], key: int) -> Model:
+        """What earlier figures tell about this one; fitted once for each ``key`` (``Usual.key``)."""
         found = self._models.get(key)
         if found is None:
             found = self._models[key] = _fit(self, earlier)
@@ -114,9 +113,14 @@ class Usual:
     def __init__(self, baseline: Sequence[Mapping[str, Figures]]) -> None:
         self._baseline = baseline
         self._steps: dict[str, dict[str, Column]] = {}
+        self._keys: dict[tuple[Place, ...], int] = {}
 
     def __len__(self) -> int:
         return len(self._baseline)
+
+    def key(self, places: tuple[Place, ...]) -> int:
+        """A number that stands for these figures."""
+        return self._keys.setdefault(places, len(self._keys))
 
     def columns(self, step: str, own: Figures) -> dict[str, Column]:
         """Figure → column, also for shares that only ``own`` has; empty where too few runs have the step."""

@@ -49,7 +49,7 @@ def understood(body: Any, told: Told) -> Question:
         raise InvalidParameter("items", f"items must be an array of at most {MAX_ITEMS} texts")
     limit = body.get("limit", DEFAULT_LIMIT)
     if type(limit) is not int or not 1 <= limit <= MAX_ITEMS:
-        raise InvalidParameter("limit", f"limit must be 1 to {MAX_ITEMS}, got {shown(limit)}")
+        raise InvalidParameter("limit", f"limit must be 1 to {MAX_ITEMS}, got {shown(str(limit))}")
     return Question(changes, items, limit)
 
 
@@ -77,7 +77,7 @@ def _change(sent: Any, place: str, told: Told) -> Change:
                 f"{place}: weights cannot be replayed, because decisions record a score without its parts",
             )
         if name not in ("step", "reason", "check", *_ACTIONS):
-            raise InvalidParameter(place, f"{place}: {shown(name)} is not known; {_ACCEPTED}")
+            raise InvalidParameter(place, f"{place}: {shown(str(name))} is not known; {_ACCEPTED}")
     step = one_step(told, sent.get("step"), f"{place}.step")
     given = [name for name in _ACTIONS if sent.get(name) is not None]
     if len(given) != 1 or {"reason", "check"} <= set(sent):
@@ -110,4 +110,4 @@ def _action(step: StepFacts, rule: str | None, action: str, value: Any, place: s
         if action == "threshold":
             return Change(step.step_id, rule, threshold=value)
         return Change(step.step_id, rule, scale=float(value))
-    raise InvalidParameter(place, f"{place}: {action} is {shown(value)}; {_ACCEPTED}")
+    raise InvalidParameter(place, f"{place}: {action} is {shown(str(value))}; {_ACCEPTED}")

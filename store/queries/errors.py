@@ -39,7 +39,9 @@ class ExportTimeout(QueryTimeout):
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(int(timeout_s * 1000))
-        self.args = (f"the export took longer than {timeout_s:g} s; export shorter times one after the other",)
+        self.args = (
+            f"the export took longer than {timeout_s:g} s; export shorter times one after the other",
+        )
 
 
 class TooManyExports(XRayStoreError):

@@ -23,6 +23,8 @@ FEW_VALUES = 12
 """Up to so many different values are kinds of things, and not a scale."""
 LEAST_COMMON, MOST_COMMON = 12, 2_000
 """Items that two steps must both have a number of to be held against each other, and that are at most."""
+NEAR = 24
+"""Steps that found out something, the latest, with whose numbers a step's are held against."""
 LARGEST = 1e100
 """Numbers beyond it are left out: sums of them overflow."""
 SIDES = ("below", "at", "above", "off")
@@ -87,6 +89,7 @@ def _told(execution: Decided, before: Before) -> dict[str, float]:
                 # Fisher's transformation: its spread does not depend on how strong the relation is.
                 found[f"level:goes with {step}"] = math.atanh(max(-0.995, min(0.995, correlation)))
         before.made.append((execution.step, own))
+        del before.made[:-NEAR]
     return found
 
 

@@ -110,6 +110,17 @@ def test_other_methods_need_admin(locked: httpx.Client, keys: Keys) -> None:
     assert locked.head("/api/v1/runs", headers=bearer(keys.read)).status_code == 200
 
 
+def test_rules_that_steer_the_server_need_admin(locked: httpx.Client, keys: Keys) -> None:
+    """Where the server sends requests is not for senders to say; a check of contracts only asks."""
+    for key in (keys.read, keys.ingest):
+        for method, path in (("PUT", "/api/v1/alerts/r"), ("POST", "/api/v1/alerts/r/test")):
+            assert_error(locked.request(method, path, headers=bearer(key), json={}), 403, "forbidden")
+    assert locked.put("/api/v1/alerts/r", headers=bearer(keys.admin), json={}).status_code != 403
+    check = "/api/v1/contracts/check"
+    assert_error(locked.post(check, headers=bearer(keys.ingest), json={}), 403, "forbidden")
+    assert locked.post(check, headers=bearer(keys.read), json={}).status_code == 422
+
+
 def test_too_many_requests(locked: httpx.Client, keys: Keys) -> None:
     """Over its rate a key gets 429 and is told when to come again; others are not held up."""
     assert locked.get("/api/v1/runs", headers=bearer(keys.slow)).status_code == 200

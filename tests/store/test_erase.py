@@ -98,6 +98,7 @@ def test_nothing_is_left_of_an_erased_run(database_url, writer, reader):
     assert rows_with(database_url, SECRET) >= {"runs", "steps", "decisions", "artifact_blobs", "losses"}
     before = numbers(reader)
     erased = Eraser(database_url).run(SECRET)
+    assert erased is not None
     assert (erased.steps, erased.decisions, erased.artifacts, erased.outcomes) == (2, 1, 1, 1)
     assert rows_with(database_url, SECRET) == set()
     assert numbers(reader) == before
@@ -130,7 +131,9 @@ def test_asking_again_ends_what_was_interrupted(database_url, writer):
     writer.write([telling(SECRET)])
     eraser = Eraser(database_url)
     eraser.run(SECRET)
-    assert eraser.run(SECRET).steps == 2
+    again = eraser.run(SECRET)
+    assert again is not None
+    assert again.steps == 2
     assert eraser.run("nobody") is None
     assert eraser.run("no\x00body") is None
 

@@ -15,6 +15,7 @@ from store.database import libpq_url
 from store.public_views import SCHEMA, VIEWS, CannotGrant, grant_reader
 from store.queries.filters import PageRequest
 from store.reader import Reader
+from store.rollups import Rollups
 from store.rows import FINAL_END, Outcome, RunWait
 from tests.fixtures.reading import START, Clock, Shelf, chunk, ns, run_copy, run_start, seconds, step_copy
 
@@ -182,6 +183,7 @@ def test_a_reader_reads_the_views_and_nothing_else(
                 "AND relnamespace = 'public'::regnamespace"
             )
         ]
+        Rollups().turn(connection)
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(reading_role)))
         for view in VIEWS:
             name = sql.Identifier(SCHEMA, view)

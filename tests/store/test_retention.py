@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 
 import psycopg
@@ -119,6 +120,8 @@ def test_each_kind_expires_in_its_time(connection, writer, database_url):
         assert reader.run("old") is None
         assert {run.run_id for run in reader.runs().items} == {"middle", "fresh"}
         middle, fresh = reader.run_detail("middle"), reader.run_detail("fresh")
+        assert middle is not None
+        assert fresh is not None
         assert [(entry.cause, entry.what) for entry in middle.run.completeness.missing] == [
             ("expired", "chunks")
         ]
@@ -185,6 +188,7 @@ def test_evidence_that_comes_too_late_stands_in_the_ledger(connection, writer, d
         totals = {(entry.cause, entry.what): entry.count for entry in reader.loss_totals().items}
         assert totals == {("expired", "decisions"): 1, ("expired", "artifacts"): 1}
         detail = reader.run_detail("r")
+        assert detail is not None
         assert {entry.cause for entry in detail.run.completeness.missing} == {"expired"}
 
 
@@ -289,16 +293,17 @@ def test_writers_store_all_the_while_weeks_are_dropped(connection, database_url)
                         failed.append(error)
                         return
 
+    def met(enough):
+        return len(stored) > enough or failed
+
     threads = [threading.Thread(target=write, args=[name]) for name in ("a", "b")]
     for thread in threads:
         thread.start()
     try:
         for keep in (42, 28, 14, 7):
-            before = len(stored)
+            enough = len(stored) + 16
             expire(connection, Policy(runs_days=keep), lambda: TODAY)
-            wait_until(
-                lambda before=before: len(stored) > before + 16 or failed, timeout_s=120, what="writes"
-            )
+            wait_until(partial(met, enough), timeout_s=120, what="writes")
     finally:
         done.set()
         for thread in threads:
