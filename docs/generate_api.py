@@ -45,8 +45,8 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 | The payload itself | `GET /artifacts/{artifact_id}` |
 | What may the steps of a run record? | `GET /schemas`, versions of one: `GET /schemas/{schema_id}` |
 | Erase one for good (scope `admin`) | `DELETE /runs/{run_id}`, `DELETE /items/{item_id}` |
-| What became known later? | `outcomes` of runs and items; `GET /runs?outcome.bad_match=true` ([how](outcomes.md)) |
-| Does what must hold? | `POST /contracts/check`, `PUT /contracts/{contract_id}`, `GET /contracts` ([how](contracts.md)) |
+| What became known later? | `outcomes` of runs; `GET /runs?outcome.bad_match=true` ([how](outcomes.md)) |
+| Does what must hold? | `POST /contracts/check`, `PUT /contracts/{contract_id}` ([how](contracts.md)) |
 | Who is told when it does not? | `PUT /alerts/{rule_id}`, `GET /alerts` ([how](alerts.md)) |
 | What was recorded and is not stored? | `GET /losses?run_id=…`, sums: `GET /losses/totals` |
 
@@ -113,7 +113,8 @@ curl -s localhost:8000/api/v1/runs/r-1/events -H 'content-type: application/json
 `step_start` and `step_end` take the fields of a step as the API shows them; `run_finish` those of a run.
 A value of the wrong type is stored as null and flagged.
 At most 10,000 events a request; a refused one is named by its position.
-What became known afterwards goes to `POST /runs/{run_id}/outcomes` or `POST /outcomes` ([outcomes.md](outcomes.md)).
+What became known afterwards goes to `POST /runs/{run_id}/outcomes` or `POST /outcomes`
+([outcomes.md](outcomes.md)).
 
 ## Filters
 

@@ -239,7 +239,10 @@ def _vocabularies(registry: Registry) -> Iterator[str]:
 def _words(name: str, words: Iterable[str], brief: str) -> Iterator[str]:
     values = ", ".join(f'"{word}"' for word in words)
     line = f"{name}: Final = frozenset({{{values}}})"
-    yield from [line] if len(line) <= _LINE else [f"{name}: Final = frozenset(", f"    {{{values}}}", ")"]
+    lines = [f"{name}: Final = frozenset(", f"    {{{values}}}", ")"]
+    if len(lines[1]) > _LINE:
+        lines[1:2] = ["    {", *(f'        "{word}",' for word in words), "    }"]
+    yield from [line] if len(line) <= _LINE else lines
     yield f'"""{brief}"""'
 
 

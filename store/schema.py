@@ -326,6 +326,7 @@ sender_losses = Table(
     text_column("service_name"),
     *receipt_columns(),
     comment="Losses of which the sender cannot tell the run: its queue overflowed and kept no names.",
+    info={"reference": True},
 )
 
 # /losses newest first.
@@ -369,6 +370,9 @@ api_keys = Table(
 # Tables in modules of their own are imported at the head of this file, so that they are registered here.
 DISTRIBUTED_TABLES = tuple(table for table in metadata.sorted_tables if table.info.get("distributed"))
 """Tables that an engine may shard by ``run_key``; the schema test holds them to its rules."""
+
+REFERENCE_TABLES = tuple(table for table in metadata.sorted_tables if table.info.get("reference"))
+"""Small tables that statements read together with distributed ones: an engine keeps a copy on each node."""
 
 PARTITIONED_TABLES = tuple(table for table in metadata.sorted_tables if table.info.get("partitioned"))
 """Tables with one range partition per week of ``run_day`` (``store/partitions.py``)."""

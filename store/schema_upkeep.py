@@ -48,6 +48,6 @@ retention_floors = Table(
     metadata,
     key_column("kind", Text, "runs, decisions, artifacts, rollups"),
     Column("first_day", Date, nullable=False, comment="what is of an earlier run_day has expired"),
-    info={"upkeep": True},
+    info={"upkeep": True, "reference": True},
     comment="How far retention has come; never goes back (store/retention.py).",
 )

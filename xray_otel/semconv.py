@@ -450,7 +450,16 @@ RUN_STATUSES: Final = frozenset({"completed", "crashed", "cancelled"})
 CAPTURE_LEVELS: Final = frozenset({"metrics_only", "sampled", "full"})
 """Words of ``xray.capture.level``."""
 LOSS_CAUSES: Final = frozenset(
-    {"client_queue", "client_policy", "shed", "over_limit", "refused", "truncated", "expired", "chunk_missing"}
+    {
+        "client_queue",
+        "client_policy",
+        "shed",
+        "over_limit",
+        "refused",
+        "truncated",
+        "expired",
+        "chunk_missing",
+    }
 )
 """Words of ``xray.losses.causes``."""
 SENDER_LOSS_CAUSES: Final = frozenset({"client_queue", "client_policy"})

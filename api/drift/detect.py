@@ -18,7 +18,7 @@ _MIN_WITH = 3
 _FREEDOM = 14
 """
 Degrees of freedom at most: shares are skewed and levels last for hours, so that tails are heavier than the
-number of buckets says. With 41, 14 of 1,000 quiet windows gave an alarm where 10 are stated; with 14, four.
+number of buckets says. With 41, 13 of 1,000 quiet windows gave an alarm where 10 are stated; with 14, five.
 """
 _Z = 1.959963984540054
 

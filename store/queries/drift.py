@@ -147,7 +147,7 @@ def history(connection: Connection, question: DriftQuestion, *, now: datetime) -
     Return the reasons by bucket, the oldest first.
 
     Buckets are a part of the window wide and end with it. Two statements over the steps of the runs that
-    started in that time: a second for 100,000 runs of six steps.
+    started in that time: 3 s of processor time for 100,000 runs of six steps.
     """
     until = (question.until or now).astimezone(UTC)
     width = question.window / PARTS

@@ -248,13 +248,14 @@ def test_the_client_says_it_from_anywhere(collector: CollectorService, tables: T
         xray_otel.outcome("run-1", "bad_match", True, item={"id": 7}, source="support", time=at)
         xray_otel.outcome("run-1", "refund", 3.5, time=at)
         xray_otel.outcome("run-1", "refund", withdrawn=True, time=at + timedelta(seconds=1))
-        for wrong in (
+        misused: list[dict[str, Any]] = [
             {"run_id": "a b"},
             {"name": ""},
             {"value": None},
             {"value": float("nan")},
             {"time": datetime(2026, 5, 1)},  # noqa: DTZ001 - that it is naive is the point
-        ):
+        ]
+        for wrong in misused:
             with pytest.raises(xray_otel.UsageError):
                 xray_otel.outcome(**{"run_id": "r", "name": "n", "value": 1, **wrong})
         assert xray_otel.flush(20.0)

@@ -61,7 +61,8 @@ def test_right_import_is_not_found(tmp_path, path, source):
 
 def test_files_have_one_subject():
     """No file has grown beyond 500 lines; a file that long has two subjects."""
-    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources()}
+    written = [path for path in sources() if path != ROOT / "xray_otel/semconv.py"]  # which is generated
+    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in written}
     assert {path: lines for path, lines in long.items() if lines > MAX_LINES} == {}
 
 

@@ -1,0 +1,1 @@
+"""Payloads of artifacts outside the database: any object store that a URL names (decision 0045)."""
