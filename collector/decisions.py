@@ -167,6 +167,9 @@ def _rules(sent: Any) -> Mapping[str, Any] | None:
         found["evaluation"] = evaluation
     if type(independent) is bool:
         found["item_independent"] = independent
+    missing = sent.get("missing")
+    if type(missing) is str and missing in semconv.MISSING_VALUES:
+        found["missing"] = missing
     if (
         isinstance(comparators, dict)
         and len(comparators) <= _MAX_COMPARATORS

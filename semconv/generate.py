@@ -224,6 +224,7 @@ def _vocabularies(registry: Registry) -> Iterator[str]:
     of_rules = registry.attribute("xray.decisions.data").annotations
     yield from _words("EVALUATIONS", of_rules["evaluations"], "Words of ``rules.evaluation`` of a chunk.")
     yield from _words("COMPARATORS", of_rules["comparators"], "Signs of ``rules.comparators`` of a chunk.")
+    yield from _words("MISSING_VALUES", of_rules["missing_values"], "Words of ``rules.missing`` of a chunk.")
     yield from _mapping(
         "STEP_TYPE_ALIASES",
         registry.attribute("xray.step.type").annotations["aliases"],

@@ -160,19 +160,25 @@ class Describing(Operations):
         *,
         evaluation: Evaluation | None = None,
         comparators: Mapping[str, str] | None = None,
+        missing: Literal["passes", "fails"] | None = None,
         item_independent: bool | None = None,
     ) -> None:
         """
         What no decision can say of the step's rules, so that other thresholds can be replayed for certain.
 
         evaluation: ``single``, one rule judges each candidate, and each value is what it compared; ``all``,
-        every check is made of each candidate and listed in its ``checks``; ``first_failure``, it ends at the
-        first check that fails. comparators: reason or name of a check to ``<``, ``<=``, ``>`` or ``>=``,
-        which holds between value and threshold of a candidate that passes. item_independent: whether a
-        candidate would get the same verdict or score beside any other candidates.
+        every check is made of each candidate and listed in its ``checks``, and it passes if all do;
+        ``first_failure``, likewise, but it ends at the first check that fails. comparators: reason or name
+        of a check to ``<``, ``<=``, ``>`` or ``>=``, which holds between value and threshold of a candidate
+        that passes. missing: what each rule makes of a missing value. item_independent: whether a candidate
+        would get the same verdict or score beside any other candidates.
         """
         if not self._hears():
             return
+        if missing is not None:
+            if missing not in semconv.MISSING_VALUES:
+                raise UsageError(f"missing must be passes or fails, got {shown(missing)}")
+            self._declares["missing"] = missing
         if evaluation is not None:
             if evaluation not in semconv.EVALUATIONS:
                 words = ", ".join(sorted(semconv.EVALUATIONS))
@@ -192,8 +198,16 @@ class Describing(Operations):
     def _said_of_rules(self) -> dict[str, Any] | None:
         """What goes with the decisions: as declared, else as the operations that recorded them know."""
         known: dict[str, Any] = {}
-        if len(self._singles) == 1 and sum(self._singles.values()) == self._judged():
-            known["evaluation"] = "single"
+        # Of two filters the second judges what the first let through: no longer one rule.
+        if len(self._compared) == 1:
+            [rule] = self._compared
+            if rule.exact and rule.judged == self._judged():
+                known = {
+                    "evaluation": "single",
+                    "comparators": {text_of(rule.reason, NAME_BYTES): rule.sign},
+                    "missing": "fails",
+                    "item_independent": True,
+                }
         return known | self._declares or None
 
     def _judged(self) -> int:

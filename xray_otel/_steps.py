@@ -77,7 +77,7 @@ class Step(Describing):
         self._metrics = 0
         self._declared = []
         self._declares = {}
-        self._singles = {}
+        self._compared = []
         self._problems = []
         self._rules = None
         self._asked_for = None

@@ -470,6 +470,8 @@ EVALUATIONS: Final = frozenset({"single", "all", "first_failure"})
 """Words of ``rules.evaluation`` of a chunk."""
 COMPARATORS: Final = frozenset({"<", "<=", ">", ">="})
 """Signs of ``rules.comparators`` of a chunk."""
+MISSING_VALUES: Final = frozenset({"passes", "fails"})
+"""Words of ``rules.missing`` of a chunk."""
 STEP_TYPE_ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ranking": "rank",
