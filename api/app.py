@@ -34,11 +34,15 @@ from api.routes import (
 )
 from api.schemas import ErrorAnswer
 from api.settings import ApiSettings
+from api.turns import Turns, turn
 from store.access.guard import Guard
+from store.artifacts.objects import ObjectStore
 from store.reader import Reader
 
 PREFIX = "/api/v1"
 _VERSION = "1"
+_OF_WHOLE_RUNS = (explain, audit, diff, compare, drift, contrast, replay)
+"""Routers of questions that are answered in turns."""
 _FAILURES: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorAnswer, "description": "Nothing is known under this id."},
     401: {"model": ErrorAnswer, "description": "Keys are asked for, and none that holds was sent."},
@@ -46,7 +50,7 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorAnswer, "description": "A parameter is not accepted; the error names it."},
     429: {"model": ErrorAnswer, "description": "The API key makes more requests than it may; come again."},
     500: {"model": ErrorAnswer, "description": "The server failed."},
-    503: {"model": ErrorAnswer, "description": "The database is away or too slow; try again."},
+    503: {"model": ErrorAnswer, "description": "The database is away or too slow, or the server busy; try again."},
 }
 
 
@@ -56,12 +60,14 @@ def create_app(
     routers: Sequence[APIRouter] = (),
     guard: Guard | None = None,
     registry: CollectorRegistry | None = None,
+    objects: ObjectStore | None = None,
 ) -> FastAPI:
     """
     Return the API. The reader stays the caller's to close.
 
     guard: checks API keys; without one the settings must not ask for any. registry: where requests are
-    counted and what ``/metrics`` shows; None: one of its own.
+    counted and what ``/metrics`` shows; None: one of its own. objects: where payloads of artifacts lie
+    that are not in the database.
 
     routers: what else is served under ``/api/v1`` (the JSON doors of the collector); they take no query
     parameters. Their failures are given the same shape:
@@ -81,6 +87,8 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.reader = reader
+    app.state.turns = Turns()
+    app.state.objects = objects
     for ours in (
         runs,
         explain,
@@ -100,7 +108,8 @@ def create_app(
         contracts,
         exports,
     ):
-        app.include_router(ours.router, prefix=PREFIX, responses=_FAILURES)
+        waits = [Depends(turn, scope="function")] if ours in _OF_WHOLE_RUNS else []
+        app.include_router(ours.router, prefix=PREFIX, responses=_FAILURES, dependencies=waits)
     for theirs in routers:
         app.include_router(theirs, prefix=PREFIX, responses=_FAILURES, dependencies=[Depends(none_accepted)])
     app.include_router(health.router)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
 from fastapi import HTTPException, Request
+
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 async def json_body(request: Request, max_bytes: int) -> Any:
@@ -15,6 +18,8 @@ async def json_body(request: Request, max_bytes: int) -> Any:
         body += chunk
         if len(body) > max_bytes:
             raise refused(413, "too_large", f"the body has at most {max_bytes} bytes")
+    if _NUL.search(body):
+        raise refused(422, "invalid_body", "the body must not hold the character NUL, which no text here may")
     try:
         return orjson.loads(bytes(body))
     except orjson.JSONDecodeError as exc:

@@ -10,6 +10,7 @@ raised                            status  code
 method that a path does not take  405     method_not_allowed
 ``QueryTimeout``                  503     query_timeout
 ``TooManyExports``                429     too_many_requests
+no turn in time (``api/turns``)   503     busy
 ``Unavailable``                   503     unavailable
 ``HTTPException`` of any router   its     its detail's
 anything else                     500     internal_error

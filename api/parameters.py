@@ -142,12 +142,13 @@ def _parameter(field: Field, prefix: str, suffix: str) -> dict[str, Any]:
 def _family(family: Family, prefix: str) -> dict[str, Any]:
     # An exploded object: each of its properties is a query parameter (OpenAPI 3.1, Style Values),
     # which says exactly what names that the sender chose look like.
-    suffixes = "|".join(filter(None, SUFFIXES[family.kind]))
-    ending = f"({suffixes})$" if suffixes else "$"
+    suffixes = SUFFIXES[family.kind]
+    ending = "$" if "" in suffixes else f"({'|'.join(suffixes)})$"
     names = f"^{re.escape(prefix + family.prefix)}\\..+{ending}"
     example = f"{prefix}{family.prefix}.{family.example}{next(iter(SUFFIXES[family.kind]))}"
     return {
-        "name": f"{prefix}{family.prefix}",
+        # Only of the object: none of its properties. A field may have the name of the prefix.
+        "name": f"{prefix}{family.prefix}.<name>",
         "in": "query",
         "description": f"{family.meaning} Written as {example}=….",
         "style": "form",

@@ -53,8 +53,9 @@ class Flag(Answer):
 
 _LOSS_CAUSE = (
     "client_queue, client_policy: the sender dropped it; shed: the server gave it up to keep up with "
-    "metrics; over_limit: beyond a limit of the server; refused: the database would not take it; "
-    "truncated: a text was cut; chunk_missing: announced, and nobody says what became of it"
+    "metrics; store_away: the object store was away; over_limit: beyond a limit of the server; "
+    "refused: the database would not take it; truncated: a text was cut; "
+    "chunk_missing: announced, and nobody says what became of it"
 )
 _LOST_THING = "runs, steps, decisions (counted in candidates), artifacts, texts, or chunks of decisions."
 

@@ -52,6 +52,8 @@ class AlertRule(_Answer):
     updated_at: datetime
     evaluated_at: datetime | None
     error: str | None = Field(description="Why the last evaluation failed.")
+    waiting: int = Field(description="Events still to be delivered.")
+    given_up: int = Field(description="Events of the last 30 days that were not delivered and will not be.")
     groups: list[AlertGroup] = Field(description="At most 1,000.")
 
 
@@ -120,6 +122,8 @@ def shown_rule(rule: StoredRule, groups: list[GroupState]) -> dict[str, Any]:
         "updated_at": rule.updated_at,
         "evaluated_at": rule.evaluated_at,
         "error": rule.error,
+        "waiting": rule.waiting,
+        "given_up": rule.given_up,
         "groups": [
             {
                 "group": orjson.loads(group.group_key),

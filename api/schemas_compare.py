@@ -55,6 +55,7 @@ class ItemChanges(schemas.Answer):
     """What became of the items of a step."""
 
     both: int = Field(description="Judged in both runs, as far as was recorded.")
+    total: int = Field(description="Items that the step decided otherwise, or that one run lacks.")
     changed: Mapping[str, int] = Field(description="Kind of change to the number of items that have it.")
     examples: Sequence[ItemChange] = Field(description="At most limit over all steps, the first step first.")
 
@@ -95,9 +96,10 @@ class DiffCompleteness(schemas.Answer):
     """Whether the two records hold all that could differ."""
 
     state: Literal["exact", "partial"] = Field(
-        description="partial: of some steps not each decision was recorded, or a run still goes on."
+        description="partial: of some steps not each decision can be read, steps are missing, or a run has not "
+        "ended."
     )
-    unknown_steps: Sequence[str] = Field(description="Names of steps that may differ unseen.")
+    unknown_steps: Sequence[str] = Field(description="Names of steps that may differ in more than is said.")
     a: schemas.RunCompleteness
     b: schemas.RunCompleteness
 
@@ -141,7 +143,7 @@ def run_diff(found: records.Diff, limit: int) -> RunDiff:
             "steps_compared": len(found.steps),
             "completeness": {
                 "state": "exact" if found.whole else "partial",
-                "unknown_steps": [step.name for step in found.steps if step.standing == "unknown"],
+                "unknown_steps": [step.name for step in found.steps if not step.whole],
                 "a": found.a.run.completeness,
                 "b": found.b.run.completeness,
             },
@@ -163,6 +165,11 @@ def _step(step: records.StepDiff, shown: Sequence[records.ItemChange]) -> dict[s
         "received": step.received,
         "config": step.config,
         "differences": step.differences,
-        "items": {"both": step.items.both, "changed": step.items.changed, "examples": shown},
+        "items": {
+            "both": step.items.both,
+            "total": step.items.total,
+            "changed": step.items.changed,
+            "examples": shown,
+        },
         "evidence": step.evidence,
     }

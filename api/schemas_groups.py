@@ -43,7 +43,8 @@ class GroupDifference(schemas.Answer):
     low: float = Field(description="Of the 95 % interval of effect.")
     high: float
     p_value: float
-    q_value: float = Field(description="p_value corrected for the number of tests (Benjamini and Hochberg).")
+    q_value: float = Field(description="p_value corrected for the number of tests (Benjamini and Hochberg); of what differs by "
+        "definition, for the number of such figures.")
     significant: bool
     defining: bool = Field(description="Its field stands in bad or good, so that it differs by definition.")
     text: str
@@ -69,8 +70,8 @@ class GroupComparison(schemas.Answer):
     matched_by: Sequence[str] = Field(description="What is equal between runs that are held together.")
     not_matched_by: Sequence[str] = Field(description="What the groups hardly share, so it could not be.")
     level: float
-    tests: int
-    significant: int
+    tests: int = Field(description="Figures that were tested, beside those that differ by definition.")
+    significant: int = Field(description="Of these, those that differ.")
     items: Sequence[GroupDifference]
     summary: Sequence[str]
     completeness: ComparisonCompleteness
@@ -88,7 +89,7 @@ def group_comparison(answered: Answered, level: float, limit: int) -> GroupCompa
         not_matched_by=answered.matched.not_matched_by,
         level=level,
         tests=comparison.tests,
-        significant=sum(finding.significant for finding in comparison.findings),
+        significant=sum(one.significant and not one.defining for one in comparison.findings),
         items=[_item(finding) for finding in comparison.findings[:limit]],
         summary=summary(answered, level),
         completeness=ComparisonCompleteness(

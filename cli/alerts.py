@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-import yaml
 
 from cli import options, words
 from cli.client import ApiClient
@@ -148,10 +147,18 @@ def _dry_run(rule: str, after: str | None, before: str | None, as_json: bool, ur
 
 
 def _read(file: Path) -> Mapping[str, Any]:
+    # Here, because it loads the filter language, which no other command of a client needs.
+    from api.contracts.declared import ContractProblem, load
+
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
+        with file.open("rb") as opened:
+            document = load(opened)
+        # What only YAML can say, such as a date, the server would never see.
+        orjson.dumps(document, option=orjson.OPT_PASSTHROUGH_DATETIME)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read ({error})") from error
+    except (ContractProblem, TypeError) as error:
+        raise UsageError(f"{file}: {error}") from error
     if not isinstance(document, Mapping) or not isinstance(document.get("id"), str):
         raise UsageError(f"{file}: a rule with an id is needed (docs/alerts.md)")
     return document

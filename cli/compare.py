@@ -81,14 +81,10 @@ def compare(
     out = console()
     shown = [item for item in answer["items"] if everything or item["significant"]]
     # The sentences about single figures stand in the table.
-    for sentence in answer["summary"][: len(answer["summary"]) - _told(answer)]:
-        print_line(sentence, out)
+    told = {item["text"] + "." for item in shown}
+    for sentence in answer["summary"]:
+        if sentence not in told:
+            print_line(sentence, out)
     if shown:
         out.print()
         print_table(_COLUMNS, shown, out)
-
-
-def _told(answer: Mapping[str, Any]) -> int:
-    """How many of the sentences are about single figures."""
-    texts = {item["text"] + "." for item in answer["items"]}
-    return sum(sentence in texts for sentence in answer["summary"])

@@ -130,9 +130,10 @@ def _read(file: Path) -> Any:
     from api.contracts.declared import ContractProblem, contracts, load
 
     try:
-        document = load(file.read_text(encoding="utf-8"))
+        with file.open("rb") as opened:
+            document = load(opened)
         contracts(document)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error})") from error
     except ContractProblem as error:
         raise UsageError(f"{file}: {error}") from error

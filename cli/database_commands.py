@@ -8,6 +8,7 @@ and ``xray runs`` should not wait for those.
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -85,6 +86,49 @@ def erase(
         print_json(counts)
         return
     typer.echo("erased     " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="What to write; must not be there yet.")],
+) -> None:
+    """
+    Write the database as it is now into a file, in the custom format of pg_dump; others go on meanwhile.
+
+    Payloads in an object store are not in it. docs/operations.md
+    """
+    from cli import schema  # as above
+
+    schema.back_up(file)
+    typer.echo(f"backup     {file}, {file.stat().st_size:,} bytes")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `xray db backup` or pg_dump --format=custom wrote.")],
+) -> None:
+    """
+    Bring a backup into an empty database, and its schema to the version this server needs.
+
+    Into the embedded one: with a new XRAY_DATA_DIR, before its first `xray up`. docs/operations.md
+    """
+    from cli import schema  # as above
+
+    typer.echo(f"restored   {file}, of schema {schema.restore(file)}")
+
+
+@app.command()
+def distribute() -> None:
+    """
+    Distribute the tables over the nodes of Citus, by run; may be repeated, and goes on where it ended.
+
+    Stop the collectors before. What does not work there: docs/operations.md
+    """
+    from cli import schema  # as above
+
+    placed = schema.distribute()
+    typer.echo(f"placed     {', '.join(placed.placed) or 'nothing'}")
+    typer.echo(f"before     {', '.join(placed.before) or 'nothing'}")
 
 
 @app.command()

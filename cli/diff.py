@@ -14,7 +14,6 @@ from cli.client import ApiClient
 from cli.tables import Column, console, print_json, print_line, print_table
 
 _SHOWN_DIFFERENCES = 4
-_KINDS = ("verdict", "reason", "score", "rank", "value", "only_a", "only_b")
 
 
 def _counted(changed: Mapping[str, int]) -> str:
@@ -87,9 +86,9 @@ def diff(
     if lines:
         out.print()
         print_table(_ITEMS, lines, out)
-        left = sum(step["items"]["changed"].get(kind, 0) for step in answer["steps"] for kind in _KINDS)
-        if left > len(lines):
-            print_line(f"{words.counted(left, 'change')} of items in all; --limit shows more of them", out)
+        total = sum(step["items"]["total"] for step in answer["steps"])
+        if total > len(lines):
+            print_line(f"{words.counted(total, 'changed item')} in all; --limit shows more of them", out)
 
 
 def _changed_items(answer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -5,10 +5,12 @@ The database of the settings: its state, its URL, its schema brought up to date.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from cli.database import open_database, running_database
 from cli.errors import Failure
-from store import migrate, public_views
+from store import backup, distribution, migrate, public_views
+from store.artifacts.settings import ArtifactSettings
 from store.erase import ErasedItem, ErasedRun, Eraser
 from store.settings import StoreSettings, load, without_password
 from store.sizes import Sizes, sizes
@@ -58,7 +60,7 @@ def measured() -> Sizes:
 def erase_run(run_id: str) -> ErasedRun:
     """Erase a run everywhere. Raises ``Failure`` when nothing of it is known, and as ``state`` does."""
     with running_database(load(StoreSettings)) as found:
-        erased = Eraser(found).run(run_id)
+        erased = Eraser(found, load(ArtifactSettings).open()).run(run_id)
     if erased is None:
         raise Failure(f"no run {run_id} is known")
     return erased
@@ -76,6 +78,41 @@ def upgrade() -> tuple[str | None, str | None]:
         before = migrate.current(found.url)
         migrate.upgrade(found.url)
         return before, migrate.current(found.url)
+
+
+def back_up(file: Path) -> None:
+    """Write a backup. Raises ``Failure`` when it cannot be, and as ``state`` does."""
+    settings = load(StoreSettings)
+    with running_database(settings) as found:
+        try:
+            backup.back_up(found, file, settings.pg_bin)
+        except backup.CannotBackUp as error:
+            raise Failure(str(error)) from error
+
+
+def restore(file: Path) -> str | None:
+    """Bring a backup into the empty database and migrate it; return the revision that it was of."""
+    settings = load(StoreSettings)
+    with open_database(settings) as found:
+        try:
+            backup.restore(found.url, file, settings.pg_bin)
+        except backup.CannotBackUp as error:
+            raise Failure(str(error)) from error
+        before = migrate.current(found.url)
+        migrate.upgrade(found.url)
+        return before
+
+
+def distribute() -> distribution.Distributed:
+    """Place the tables on the nodes of Citus. Raises ``Failure`` when there is none."""
+    settings = load(StoreSettings)
+    if settings.database_url is None:
+        raise Failure("the embedded server is a single one; set XRAY_DATABASE_URL to one with Citus")
+    with running_database(settings) as found:
+        try:
+            return distribution.distribute(found)
+        except distribution.NotDistributable as error:
+            raise Failure(str(error)) from error
 
 
 def url() -> str:

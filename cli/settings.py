@@ -15,6 +15,7 @@ from cli.logs import LogSettings
 from cli.parts import Parts
 from collector.settings import CollectorSettings
 from store.access.settings import HOST_FORM
+from store.artifacts.settings import ArtifactSettings
 from store.errors import SettingsError
 from store.network import is_of_this_machine
 from store.settings import StoreSettings, load, variables
@@ -66,6 +67,7 @@ class Settings:
     api: ApiSettings
     logs: LogSettings
     upkeep: UpkeepSettings
+    artifacts: ArtifactSettings
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -76,6 +78,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         api=load(ApiSettings, environ),
         logs=load(LogSettings, environ),
         upkeep=load(UpkeepSettings, environ),
+        artifacts=load(ArtifactSettings, environ),
     )
 
 
@@ -112,6 +115,7 @@ def private_settings(data_dir: Path) -> Settings:
     ours = {
         "XRAY_DATA_DIR": str(data_dir),
         "XRAY_DATABASE_URL": "",
+        "XRAY_ARTIFACT_URL": "",
         "XRAY_HOST": "127.0.0.1",
         "XRAY_REQUIRE_KEYS": "",
         "XRAY_RATE_LIMIT": "",
@@ -128,7 +132,7 @@ def private_settings(data_dir: Path) -> Settings:
 def unknown_variables(environ: Mapping[str, str] | None = None) -> Iterator[str]:
     """Yield a line for each variable of ours that is no setting, with the one that was probably meant."""
     known = _CLIENT | _COMMANDS
-    for cls in (StoreSettings, CollectorSettings, ApiSettings, LogSettings, UpkeepSettings):
+    for cls in (StoreSettings, CollectorSettings, ApiSettings, LogSettings, UpkeepSettings, ArtifactSettings):
         known |= set(variables(cls).values())
     for name in sorted(os.environ if environ is None else environ):
         if name.startswith(_PREFIX) and name not in known and not name.startswith(_TESTS):

@@ -36,6 +36,7 @@ from store.access.keyring import KeyRing
 from store.access.keys import Scope
 from store.adoption import Adopter
 from store.alerts import AlertShelf
+from store.artifacts.placing import PlacingWriter
 from store.contract_shelf import ContractShelf
 from store.erase import Eraser
 from store.network import is_loopback
@@ -72,6 +73,7 @@ class Stack:
         self._complete = True
         self._telemetry = Telemetry(process_registry())
         self._database: Database | None = None
+        self._objects = settings.artifacts.open()
 
     def start(self) -> Addresses:
         """
@@ -151,6 +153,8 @@ class Stack:
             share_ports=self._share_ports,
             telemetry=self._telemetry,
             ready=Probe(url).check,
+            payload_writer=self._open_payload_writer(url),
+            inline_bytes=self._settings.artifacts.inline_bytes,
         )
         self._opened.callback(lambda: self._note(service.stop(FLUSH_DEADLINE_S)))
         service.start()
@@ -159,7 +163,7 @@ class Stack:
 
     def _start_upkeep(self, url: str) -> None:
         """In every collector process: any of them may end while the others go on."""
-        care = upkeep(self._settings, url, self._telemetry.registry)
+        care = upkeep(self._settings, url, self._telemetry.registry, self._objects)
         self._opened.callback(care.stop, _UPKEEP_STOP_S)
         care.start()
 
@@ -212,11 +216,18 @@ class Stack:
         routers = (
             door,
             schemas.writing(SchemaShelf(url)),
-            erase.router(Eraser(url)),
+            erase.router(Eraser(url, self._objects)),
             contracts.storing(ContractShelf(url)),
             alerts.storing(AlertShelf(url), allow_private=settings.alert_private_addresses),
         )
-        app = create_app(settings, reader, routers=routers, guard=guard, registry=self._telemetry.registry)
+        app = create_app(
+            settings,
+            reader,
+            routers=routers,
+            guard=guard,
+            registry=self._telemetry.registry,
+            objects=self._objects,
+        )
         server = ApiServer(
             app, settings.host, settings.api_port, settings.tls, self._settings.collector.read_timeout_s
         )
@@ -233,6 +244,19 @@ class Stack:
         for writer in writers:
             self._opened.callback(writer.close)
         return writers
+
+    def _open_payload_writer(self, url: str) -> PlacingWriter | None:
+        if self._objects is None:
+            return None
+        writer = PlacingWriter(
+            url,
+            self._objects,
+            self._settings.collector.max_artifacts_per_run,
+            timeout_s=self._settings.artifacts.timeout_s,
+            count=lambda result, count: self._telemetry.add("payloads", result, count),
+        )
+        self._opened.callback(writer.close)
+        return writer
 
     def _note(self, complete: bool) -> None:
         self._complete = self._complete and complete

@@ -65,12 +65,18 @@ class Intake:
         max_bytes: int,
         timeout_s: float = 8.0,
         telemetry: Telemetry | None = None,
+        gauges: str = "intake",
     ) -> None:
-        """max_bytes: memory of what waits; timeout_s: how long a request may wait for its commit."""
+        """
+        max_bytes: memory of what waits; timeout_s: how long a request may wait for its commit.
+
+        gauges: how the names of the two metrics begin that show what waits and what may.
+        """
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
         self._telemetry = telemetry or Telemetry()
-        self._telemetry.set("intake_max_bytes", max_bytes)
+        self._gauges = gauges
+        self._telemetry.set(f"{gauges}_max_bytes", max_bytes)
         self._queue: deque[_Waiting] = deque()
         self._holding: dict[Evidence, dict[_Waiting, None]] = {evidence: {} for evidence in Evidence}
         """Queued requests that have evidence of a kind, oldest first."""
@@ -190,7 +196,7 @@ class Intake:
 
     def _count_bytes(self, change: int) -> None:
         self._waiting_bytes += change
-        self._telemetry.set("intake_waiting_bytes", self._waiting_bytes)
+        self._telemetry.set(f"{self._gauges}_waiting_bytes", self._waiting_bytes)
 
     def _run(self, writer: Writer) -> None:
         while group := self._next_group():

@@ -8,8 +8,9 @@ and a time, and without one of them nothing is left of it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -52,7 +53,7 @@ class OutcomesStored(BaseModel):
     stored: int = Field(description="Outcomes taken in; those that an observation of later overrules too.")
     refused: int = Field(description="Outcomes that were not stored.")
     refusals: list[Refusal]
-    warnings: list[str]
+    warnings: list[str] = Field(description=f"What was not read or changed, at most {_MAX_NAMED}.")
     new_runs: list[str] = Field(
         description=f"Runs of which this is the first sign, at most {_MAX_NAMED}; it is kept for when the "
         "rest arrives."
@@ -80,6 +81,11 @@ class OutcomeReading:
         """Return the object that a refused row came from."""
         return self.origins[id(refused)]
 
+    def warn(self, index: int, warnings: Iterable[str]) -> None:
+        """Note what is said of an outcome, of the first that there is something to say of."""
+        for warning in islice(warnings, max(0, _MAX_NAMED - len(self.warnings))):
+            self.warnings.append(f"outcomes[{index}].{warning}")
+
     def answer(self) -> OutcomesStored:
         """Return what became of the request."""
         return OutcomesStored(
@@ -99,7 +105,7 @@ def read_outcomes(
     known = FIELDS if run_id is not None else FIELDS | {"run_id"}
     for index, sent in enumerate(objects):
         extraction.records[semconv.EVENT_OUTCOME] += 1
-        reading.warnings += [f"outcomes[{index}].{name} is not read" for name in unknown_fields(sent, known)]
+        reading.warn(index, (f"{name} is not read" for name in unknown_fields(sent, known)))
         try:
             outcome, warnings = outcome_of_door(
                 sent.get("run_id") if run_id is None else run_id, sent, extraction.received_ns
@@ -107,7 +113,7 @@ def read_outcomes(
         except Unusable as exc:
             reading.refuse(index, "outcome", str(exc))
             continue
-        reading.warnings += [f"outcomes[{index}].{warning}" for warning in warnings]
+        reading.warn(index, warnings)
         reading.origins[id(outcome)] = index
         extraction.outcomes.append(outcome)
     return reading

@@ -25,6 +25,7 @@ from collector.errors import (
 from collector.extract.extraction import Extraction, Limits
 from collector.extract.foreign import Inference
 from collector.intake import Intake
+from collector.lanes import Lanes
 from collector.reading import RequestReader
 from collector.responses import Outcome, Result, Signal
 from collector.telemetry import Telemetry
@@ -60,7 +61,7 @@ class Receiver:
 
     def __init__(
         self,
-        intake: Intake,
+        intake: Intake | Lanes,
         telemetry: Telemetry,
         limits: Limits,
         write_timeout_s: float,

@@ -20,6 +20,7 @@ from collector.grpc_receiver import GrpcReceiver
 from collector.http_protocol import KEEP_ALIVE_S, bounded_protocol
 from collector.http_receiver import create_app
 from collector.intake import Intake
+from collector.lanes import LARGE_MAX_BYTES, Lanes
 from collector.operations import Ready
 from collector.receive import Receiver
 from collector.reception import Reception, Room
@@ -55,11 +56,14 @@ class CollectorService:
         share_ports: bool = False,
         telemetry: Telemetry | None = None,
         ready: Ready = _always,
+        payload_writer: Writer | None = None,
+        inline_bytes: int = 0,
     ) -> None:
         """
         writers: each writes in a thread of its own. guard: checks API keys; without one the settings
         must not ask for any. share_ports: other processes of ours listen on the same ports. ready: tells
-        whether rows can be stored, for ``/readyz``.
+        whether rows can be stored, for ``/readyz``. payload_writer: writes artifacts whose payloads have
+        more than inline_bytes, and puts those into the object store; None: there is none.
         """
         if settings.asks_for_keys and guard is None:
             raise ValueError("the settings ask for API keys and nothing is given that checks them")
@@ -72,8 +76,18 @@ class CollectorService:
             timeout_s=settings.write_timeout_s,
             telemetry=self.telemetry,
         )
+        self._lanes: Intake | Lanes = self.intake
+        if payload_writer is not None:
+            large = Intake(
+                payload_writer,
+                max_bytes=LARGE_MAX_BYTES,
+                timeout_s=settings.write_timeout_s,
+                telemetry=self.telemetry,
+                gauges="payloads",
+            )
+            self._lanes = Lanes(self.intake, large, inline_bytes)
         self._receiver = Receiver(
-            self.intake,
+            self._lanes,
             self.telemetry,
             settings.limits(),
             settings.write_timeout_s,
@@ -139,7 +153,7 @@ class CollectorService:
 
         Raises ``CannotListen``; what was started before is stopped then.
         """
-        self.intake.start()
+        self._lanes.start()
         try:
             self._socket = _listen(self._settings.host, self._settings.http_port, self._share_ports)
             # Not in the main thread: uvicorn leaves the process's signal handlers alone then.
@@ -162,7 +176,7 @@ class CollectorService:
         self._ask_to_stop(until + _LAST_WORDS_S)
         # Requests under way wait for their commit, so the intake writes while the receivers drain. What
         # it could not write by the deadline it gives back, and the receivers still say so.
-        self._stopped = self.intake.stop(deadline_s)
+        self._stopped = self._lanes.stop(deadline_s)
         if self._thread is not None:
             self._thread.join(max(0.0, until - monotonic()) + 2 * _LAST_WORDS_S)
         self._receiver.close()
@@ -172,7 +186,7 @@ class CollectorService:
 
     def _memory_of_requests(self) -> int:
         """Return what the process has grown by, without what waits for the database."""
-        return memory.resident_bytes() - self._idle_bytes - self.intake.waiting_bytes
+        return memory.resident_bytes() - self._idle_bytes - self._lanes.waiting_bytes
 
     def _ask_to_stop(self, stop_by: float) -> None:
         self._stop_by = stop_by

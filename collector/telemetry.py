@@ -128,6 +128,17 @@ METRICS: Final = (
     ),
     Metric("intake_waiting_bytes", Gauge, None, "bytes", "What waits for its commit."),
     Metric("intake_max_bytes", Gauge, None, "bytes", "What may wait (XRAY_INTAKE_MAX_BYTES)."),
+    Metric(
+        "payloads",
+        Counter,
+        "result",
+        "payloads",
+        "Payloads of artifacts for the object store: put, known (was there already), store_away (lost: the "
+        "object store was away or too slow).",
+        known=("put", "known", "store_away"),
+    ),
+    Metric("payloads_waiting_bytes", Gauge, None, "bytes", "What waits for the object store."),
+    Metric("payloads_max_bytes", Gauge, None, "bytes", "What may wait for the object store."),
 )
 
 

@@ -62,7 +62,7 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 - Times are RFC 3339 in UTC. Ids are opaque.
 - What an answer does not hold, it says: `completeness` tells exact from sampled, partial and still running.
   Its `missing` counts by cause what was recorded and is not there, each with a `text` to show. A cause says
-  who lost it: `client_queue`, `client_policy` the sender; `shed`, `over_limit`, `refused`, `truncated` the
+  who lost it: `client_queue`, `client_policy` the sender; `shed`, `store_away`, `over_limit`, `refused`, `truncated` the
   server; `expired` retention; `chunk_missing` nobody who says so; `unreadable` is stored and cannot be unpacked.
 
 ## Metrics over time

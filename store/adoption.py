@@ -16,7 +16,7 @@ from time import monotonic
 
 import psycopg
 
-from store import moving, wire
+from store import distribution, moving, wire
 from store.artifact_limit import DEFAULT_MAX_ARTIFACTS
 from store.database import lasting_conninfo
 from store.errors import Unavailable
@@ -134,6 +134,7 @@ class Adopter:
             wire.adapt(connection)
             self._connection = connection
             connection.execute(_SETTINGS)
+            distribution.prepare(connection)
         return self._connection
 
     def _disconnect(self) -> None:

@@ -8,9 +8,10 @@ as sent goes out again under the same id (decision 0040).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import psycopg
@@ -18,10 +19,14 @@ from psycopg.types.json import Jsonb
 
 from store.contract_shelf import transaction
 
+_log = logging.getLogger(__name__)
+
 SHOWN = 100
 """Events of a rule in an answer, the latest."""
 KEPT = timedelta(days=30)
-"""How long events are kept after their last try."""
+"""How long events are kept that were delivered or given up."""
+MAX_EVENTS = 10_000
+"""Of one rule that wait, and of one rule that are kept; an event for two webhooks counts twice."""
 
 
 class GroupState(NamedTuple):
@@ -69,6 +74,10 @@ class StoredRule:
     updated_at: datetime
     evaluated_at: datetime | None
     error: str | None
+    waiting: int = 0
+    """Events that are still to be delivered."""
+    given_up: int = 0
+    """Of those that are kept, events that were not delivered and will not be."""
 
 
 class SentEvent(NamedTuple):
@@ -111,6 +120,25 @@ SELECT %(event_id)s, %(place)s, %(rule_id)s, %(group_key)s, %(url)s, %(secret)s,
 FROM alert_outbox
 WHERE rule_id = %(rule_id)s AND group_key = %(group_key)s AND event_id <> %(event_id)s
 ON CONFLICT DO NOTHING
+"""
+_OVERFLOW = """
+UPDATE alert_outbox o SET next_try_at = NULL, last_answer = 'too many events wait'
+FROM (SELECT event_id, place FROM alert_outbox WHERE rule_id = %s AND next_try_at IS NOT NULL
+    ORDER BY created_at DESC, event_id DESC, place OFFSET %s) past
+WHERE o.event_id = past.event_id AND o.place = past.place
+"""
+_OUTBOX = """
+SELECT rule_id, count(next_try_at),
+    count(*) FILTER (WHERE next_try_at IS NULL AND delivered_at IS NULL)
+FROM alert_outbox WHERE rule_id = ANY (%s) GROUP BY rule_id
+"""
+_FORGET = """
+DELETE FROM alert_outbox o
+USING (SELECT event_id, place, created_at,
+    row_number() OVER (PARTITION BY rule_id ORDER BY created_at DESC, event_id, place) AS number
+    FROM alert_outbox WHERE next_try_at IS NULL) done
+WHERE o.event_id = done.event_id AND o.place = done.place AND o.next_try_at IS NULL
+    AND (done.created_at < %s OR done.number > %s)
 """
 _STATE = """
 INSERT INTO alert_states (rule_id, group_key, state, since, firing_since, value, n, evaluated_at)
@@ -164,8 +192,9 @@ class AlertShelf:
     def listed(self) -> list[tuple[StoredRule, list[GroupState]]]:
         """Return the rules by id, with their groups."""
         with transaction(self._url) as connection:
-            rules = connection.execute(_RULES + " ORDER BY rule_id").fetchall()
-            return [(StoredRule(*row), groups_of(connection, row[0])) for row in rules]
+            rows = connection.execute(_RULES + " ORDER BY rule_id").fetchall()
+            rules = _with_outbox(connection, [StoredRule(*row) for row in rows])
+            return [(rule, groups_of(connection, rule.rule_id)) for rule in rules]
 
     def one(self, rule_id: str) -> tuple[StoredRule, list[GroupState], list[SentEvent]] | None:
         """Return a rule with its groups and its latest events, the latest first."""
@@ -179,7 +208,8 @@ class AlertShelf:
                 " ORDER BY created_at DESC, event_id, place LIMIT %s",
                 [rule_id, SHOWN],
             ).fetchall()
-            return StoredRule(*row), groups_of(connection, rule_id), [SentEvent(*event) for event in events]
+            (rule,) = _with_outbox(connection, [StoredRule(*row)])
+            return rule, groups_of(connection, rule_id), [SentEvent(*event) for event in events]
 
     def contract_state(self, contract_id: str, at: datetime) -> str | None:
         """Return what the last check of a contract up to then found; None when there was none."""
@@ -219,13 +249,18 @@ def evaluated(
     """
     Bring a rule forward: states, events and the time of the next evaluation in one transaction.
 
-    Returns False, and does nothing, when the rule was replaced or deleted since it was read.
+    Groups that are not among the states are forgotten. Returns False, and does nothing, when the rule was
+    replaced, deleted or evaluated by somebody else since it was read: that one knew better.
     """
     with connection.transaction():
         known = _locked(connection, rule.rule_id)
-        if known is None or known.updated_at != rule.updated_at:
+        if known is None or (known.updated_at, known.evaluated_at) != (rule.updated_at, rule.evaluated_at):
             return False
         states, events = decide({state.group_key: state for state in groups_of(connection, rule.rule_id)})
+        connection.execute(
+            "DELETE FROM alert_states WHERE rule_id = %s AND group_key <> ALL (%s)",
+            [rule.rule_id, [state.group_key for state in states]],
+        )
         _write(connection, rule.rule_id, states, now)
         _enqueue(connection, known, events, now)
         connection.execute(
@@ -238,12 +273,19 @@ def evaluated(
 def failed(
     connection: psycopg.Connection[Any], rule: StoredRule, error: str, now: datetime, next_at: datetime
 ) -> None:
-    """Note that a rule could not be evaluated; its groups stay as they are."""
-    connection.execute(
-        "UPDATE alert_rules SET next_at = %s, evaluated_at = %s, error = %s"
-        " WHERE rule_id = %s AND updated_at = %s",
-        [next_at, now, error, rule.rule_id, rule.updated_at],
-    )
+    """Note that a rule could not be evaluated; what fires stays, and what was pending begins anew."""
+    with connection.transaction():
+        noted = connection.execute(
+            "UPDATE alert_rules SET next_at = %s, evaluated_at = %s, error = %s"
+            " WHERE rule_id = %s AND updated_at = %s",
+            [next_at, now, error, rule.rule_id, rule.updated_at],
+        )
+        if noted.rowcount:
+            connection.execute(
+                "UPDATE alert_states SET state = 'ok', since = %s, evaluated_at = %s"
+                " WHERE rule_id = %s AND state = 'pending'",
+                [now, now, rule.rule_id],
+            )
 
 
 def due_deliveries(connection: psycopg.Connection[Any], now: datetime, limit: int) -> list[Delivery]:
@@ -271,9 +313,16 @@ def tried(
     connection.execute(_TRIED, [answer, delivered_at, next_try_at, delivery.event_id, delivery.place])
 
 
-def forget_old(connection: psycopg.Connection[Any], now: datetime) -> None:
-    """Forget events that were delivered or given up long ago."""
-    connection.execute("DELETE FROM alert_outbox WHERE next_try_at IS NULL AND created_at < %s", [now - KEPT])
+def postpone(connection: psycopg.Connection[Any], url: str, until: datetime) -> None:
+    """Try nothing at a webhook before then."""
+    connection.execute(
+        "UPDATE alert_outbox SET next_try_at = %s WHERE url = %s AND next_try_at < %s", [until, url, until]
+    )
+
+
+def forget_old(connection: psycopg.Connection[Any], now: datetime | None = None) -> None:
+    """Forget events that were delivered or given up long ago, or that many others came after."""
+    connection.execute(_FORGET, [(now or datetime.now(UTC)) - KEPT, MAX_EVENTS])
 
 
 def _locked(connection: psycopg.Connection[Any], rule_id: str) -> StoredRule | None:
@@ -311,5 +360,23 @@ def _enqueue(
         for event in events
         for place, url in enumerate(rule.webhooks)
     ]
+    if not rows:
+        return
     with connection.cursor() as cursor:
         cursor.executemany(_ENQUEUE, rows)
+        cursor.execute(_OVERFLOW, [rule.rule_id, MAX_EVENTS])
+        if cursor.rowcount:
+            _log.warning(
+                "alert events are given up: more wait than may",
+                extra={"rule_id": rule.rule_id, "events": cursor.rowcount},
+            )
+
+
+def _with_outbox(connection: psycopg.Connection[Any], rules: Sequence[StoredRule]) -> list[StoredRule]:
+    rows = connection.execute(_OUTBOX, [[rule.rule_id for rule in rules]]).fetchall()
+    counts = {rule_id: (waiting, given_up) for rule_id, waiting, given_up in rows}
+    return [
+        replace(rule, waiting=waiting, given_up=given_up)
+        for rule in rules
+        for waiting, given_up in [counts.get(rule.rule_id, (0, 0))]
+    ]

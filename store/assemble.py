@@ -206,7 +206,7 @@ def _artifacts(work: Work, number: int, artifacts: Sequence[Artifact], received_
         source = Source(number, artifact)
         state = ArtifactState(1, received_us, artifact)
         _add(work.artifacts, (run.key, artifact_key(artifact).bytes), state, source, merge_artifacts)
-        if artifact.data is not None:
+        if artifact.data is not None or artifact.object_run_key is not None:
             _add(work.blobs, (run.key, artifact.sha256), state, source, merge_artifacts)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import errors
@@ -40,6 +40,15 @@ class StoredContract:
     created_at: datetime
     updated_at: datetime
     results: Sequence[ContractResult] = ()
+
+
+class DueContract(NamedTuple):
+    """A contract that is to be checked."""
+
+    contract_id: str
+    document: Mapping[str, Any]
+    updated_at: datetime
+    """Which of those that were put under this id."""
 
 
 @contextmanager
@@ -113,23 +122,28 @@ def _read(connection: psycopg.Connection[Any], contract_id: str | None, results:
     return list(found.values())
 
 
-def due(connection: psycopg.Connection[Any], now: datetime) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return id and document of the contracts that are to be checked."""
-    return connection.execute(
-        "SELECT contract_id, document FROM contracts WHERE next_at <= %s ORDER BY next_at, contract_id", [now]
-    ).fetchall()
+def due(connection: psycopg.Connection[Any], now: datetime) -> list[DueContract]:
+    """Return the contracts that are to be checked."""
+    rows = connection.execute(
+        "SELECT contract_id, document, updated_at FROM contracts WHERE next_at <= %s"
+        " ORDER BY next_at, contract_id",
+        [now],
+    )
+    return [DueContract(*row) for row in rows]
 
 
 def note(
     connection: psycopg.Connection[Any],
-    contract_id: str,
+    contract: DueContract,
     found: ContractResult,
     next_at: datetime,
 ) -> None:
-    """Keep what a check found, unless the contract was deleted meanwhile, and forget what is old."""
+    """Keep what a check found, unless the contract was replaced or deleted meanwhile, and forget what is old."""
+    contract_id, _, updated_at = contract
     with connection.transaction():
         updated = connection.execute(
-            "UPDATE contracts SET next_at = %s WHERE contract_id = %s", [next_at, contract_id]
+            "UPDATE contracts SET next_at = %s WHERE contract_id = %s AND updated_at = %s",
+            [next_at, contract_id, updated_at],
         )
         if not updated.rowcount:
             return

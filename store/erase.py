@@ -20,7 +20,9 @@ from psycopg import sql
 from sqlalchemy import Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from store import schema
+from store import schema, wire
+from store.artifacts.garbage import collect
+from store.artifacts.objects import ObjectStore, StoreAway
 from store.database import lasting_conninfo
 from store.erasures import LOOK_EVERY_S, MARKER, Erased, item_digest, without_items
 from store.errors import Unavailable
@@ -33,6 +35,8 @@ from store.rows import DecisionChunk
 _CONNECT_TIMEOUT_S = 5
 _WRITERS_S = 60.0
 """How long writers that began before are waited for; longer than their statements may take."""
+_OBJECTS_S = 10.0
+"""How long those are waited for who are putting payloads under keys like those of the run."""
 _PAUSE_S = 0.05
 _ADVISORY_LOCK = 0x78726165
 _CHUNKS = 50
@@ -68,8 +72,10 @@ class ErasedItem:
 class Eraser:
     """Erases in one database; any thread may ask, each call has a connection of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, objects: ObjectStore | None = None) -> None:
+        """objects: where payloads of artifacts lie that are not in the database."""
         self._url = url
+        self._objects = objects
 
     def run(self, run_id: str) -> ErasedRun | None:
         """
@@ -85,13 +91,29 @@ class Eraser:
                 return None
             _remember(connection, "run", key, None)
             with connection.transaction():
-                return _wipe_run(connection, run_id, key)
+                keys, erased = _wipe_run(connection, run_id, key)
+            self._delete_objects(connection, keys)
+            return erased
 
     def item(self, item_id: str) -> ErasedItem:
         """Erase an item, known or not; otherwise as ``run``. Reads what may name it in all partitions."""
         with self._connection() as connection:
             _remember(connection, "item", item_digest(item_id), fingerprint(item_id))
             return _wipe_item(connection, item_id)
+
+    def _delete_objects(self, connection: psycopg.Connection[Any], run_keys: Sequence[bytes]) -> None:
+        """Delete what came for these runs and nothing refers to; what is being put stays for the garbage."""
+        if self._objects is None:
+            return
+        wire.adapt(connection)
+        try:
+            for key in run_keys:
+                collect(connection, self._objects, 0.0, run_key=key, until=monotonic() + _OBJECTS_S)
+        except StoreAway as error:
+            raise Unavailable(
+                "the run is erased from the database; its payloads are still in the object store, which is "
+                "away: ask again"
+            ) from error
 
     def _connection(self) -> _Connection:
         return _Connection(self._url)
@@ -215,12 +237,14 @@ _DELETE = sql.SQL("DELETE FROM {} WHERE run_key = %(key)s AND run_day = %(day)s"
 _EVIDENCE = ("decisions", "artifacts", "artifact_blobs", "outcomes")
 
 
-def _wipe_run(connection: psycopg.Connection[Any], run_id: str, key: bytes) -> ErasedRun:
+def _wipe_run(connection: psycopg.Connection[Any], run_id: str, key: bytes) -> tuple[list[bytes], ErasedRun]:
+    """Wipe what is stored; return also the keys of the runs that payloads of its steps may have come for."""
     day, trace_ids = _one(
         connection.execute("SELECT run_day, trace_ids FROM runs WHERE run_key = %s FOR UPDATE", [_uuid(key)])
     )
     # So that no inferred steps come to it any more, nor stay under its name where it is a trace's own.
-    own = [_uuid(run_key_bytes(trace_id.hex)) for trace_id in trace_ids or ()]
+    own_keys = [run_key_bytes(trace_id.hex) for trace_id in trace_ids or ()]
+    own = [_uuid(own_key) for own_key in own_keys]
     connection.execute("DELETE FROM traces WHERE run_key = ANY (%s::uuid[])", [[*own, _uuid(key)]])
     values = {
         "key": _uuid(key),
@@ -238,7 +262,8 @@ def _wipe_run(connection: psycopg.Connection[Any], run_id: str, key: bytes) -> E
         for table in _EVIDENCE
     }
     connection.execute(_WIPE_RUN, values)
-    return ErasedRun(steps, gone["decisions"], gone["artifacts"], gone["outcomes"])
+    erased = ErasedRun(steps, gone["decisions"], gone["artifacts"], gone["outcomes"])
+    return [key, *own_keys], erased
 
 
 _NAMING = (

@@ -279,9 +279,8 @@ class Blobs:
 
     def row(self, item: Item[ArtifactState]) -> BlobRow:
         run_key, sha256, run_day = item.key
-        data = item.state.artifact.data
-        assert data is not None  # only artifacts with a payload come here
-        return BlobRow(run_key, sha256, run_day, data, item.state.received_us)
+        _, received_us, artifact = item.state
+        return BlobRow(run_key, sha256, run_day, artifact.data, received_us, artifact.object_run_key)
 
     def settled(self, _peeked: Sequence[Any], _item: Item[ArtifactState]) -> bool:
         return True

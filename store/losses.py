@@ -36,6 +36,7 @@ CAUSES = (
     "client_queue",
     "client_policy",
     "shed",
+    "store_away",
     "over_limit",
     "refused",
     "truncated",

@@ -319,7 +319,16 @@ def _move_blobs(cursor: psycopg.Cursor[Any], artifacts: Sequence[tuple[_Move, Ar
         move, old = artifacts[number]
         blob = BlobRow(*row)
         artifact = Artifact(
-            "", None, None, old.kind, old.content_type, old.size_bytes, old.sha256, data=blob.data
+            "",
+            None,
+            None,
+            old.kind,
+            old.content_type,
+            old.size_bytes,
+            old.sha256,
+            data=blob.data,
+            # An object stays where it is, under the key of the run that it came for.
+            object_run_key=blob.object_run_key,
         )
         key = (move.target, old.sha256, move.target_day)
         items[key] = Item(key, ArtifactState(0, blob.received_at, artifact), [])

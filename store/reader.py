@@ -32,7 +32,6 @@ from store.queries import (
     losses,
     metrics,
     run_columns,
-    run_decisions,
     runs,
     schemas,
     steps,
@@ -68,6 +67,8 @@ DEFAULT_EXPORT_TIMEOUT_S = 3600.0
 DEFAULT_BAD_OUTCOMES = ("bad_match", "bad")
 MAX_EXPORTS = 2
 """At once; the other connections are for questions, and old snapshots keep rows from being vacuumed."""
+_PLAN_IS_OLD = "RevalidateCachedQuery"
+"""Where Postgres says that a kept plan (``store.engine.KEPT``) would give another type than before."""
 _FIRST_PAGE = PageRequest()
 _EVERYTHING = Filters()
 
@@ -167,10 +168,12 @@ class Reader:
             run = self._run(connection, run_id)
             return None if run is None else RunDetail(run, steps.steps_of_run(connection, run_id))
 
-    def run_columns(self, run_id: str, wanted: Collection[StepKey]) -> RunColumns:
+    def run_columns(
+        self, run_id: str, wanted: Collection[StepKey], limit: int = run_columns.MAX_DECISIONS
+    ) -> RunColumns:
         """The decisions of these executions of a run's steps, in columns (``store.queries.run_columns``)."""
         with self._connection() as connection:
-            return run_columns.run_columns(connection, run_id, wanted)
+            return run_columns.run_columns(connection, run_id, wanted, limit)
 
     def run_steps(self, run_id: str, page: PageRequest = _FIRST_PAGE) -> Page[StepRecord] | None:
         """The steps of one run in order, page by page."""
@@ -192,11 +195,6 @@ class Reader:
             return decisions.list_decisions(
                 connection, self._cursors(connection), run_id, step_id, filters, page
             )
-
-    def run_decisions(self, run_id: str) -> run_decisions.RunDecisions:
-        """The decisions of all steps of a run (``store.queries.run_decisions``)."""
-        with self._connection() as connection:
-            return run_decisions.run_decisions(connection, run_id)
 
     def estimates(self, run_id: str, step_id: str, filters: Filters = _EVERYTHING) -> StepEstimates | None:
         """Totals and means over the decisions of one step (``store.queries.estimates``)."""
@@ -388,6 +386,9 @@ class Reader:
         except DBAPIError as exc:
             if isinstance(exc.orig, UndefinedTable | UndefinedColumn):
                 raise Unavailable("the database lacks tables of this version; run xray db upgrade") from exc
+            if getattr(exc.orig, "diag", None) and exc.orig.diag.source_function == _PLAN_IS_OLD:
+                self._engine.dispose()  # the other connections have such plans, too
+                raise Unavailable("the tables have just been changed; ask again") from exc
             if exc.connection_invalidated:
                 raise Unavailable("the connection to the database was lost") from exc
             raise

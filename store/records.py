@@ -239,5 +239,6 @@ class BlobRow(NamedTuple):
     run_key: bytes
     sha256: bytes
     run_day: date
-    data: bytes
+    data: bytes | None
     received_at: int
+    object_run_key: bytes | None

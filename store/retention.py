@@ -31,7 +31,7 @@ _GIVE_UP = timedelta(days=7)
 _PATIENCE = "50ms"
 """How long all others may have to queue behind us, each time that we wait for a gap between them."""
 _TRIES = 20
-_PAUSE_S = 0.2
+_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,12 @@ def _floor(days: int, today: date) -> date:
     return week_of(today - timedelta(days=days)) if days else date.min
 
 
-def _today() -> date:
-    return datetime.now(UTC).date()
+def earlier_day(connection: psycopg.Connection[Any], here: date) -> date:
+    """Return our day or the database's: what is dropped by a clock that is ahead is gone for good."""
+    row = connection.execute("SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date").fetchone()
+    assert row is not None  # of a statement that always gives one
+    there: date = row[0]
+    return min(here, there)
 
 
 def task(policy: Policy) -> Task:
@@ -80,19 +84,27 @@ def task(policy: Policy) -> Task:
     return Task("retention", INTERVAL_S, lambda connection: expire(connection, policy))
 
 
-def expire(connection: psycopg.Connection[Any], policy: Policy, today: Callable[[], date] = _today) -> None:
+def expire(
+    connection: psycopg.Connection[Any], policy: Policy, today: Callable[[], date] | None = None
+) -> None:
     """
     Drop and delete what has expired; the connection is in autocommit.
 
     What a policy of before has begun is ended too. Raises ``psycopg.errors.LockNotAvailable`` and the like
     when readers that take long hold a partition: then the next turn goes on.
+
+    today: of a story; None = by the clocks.
     """
-    floors = raise_floors(connection, policy.floors(today()))
-    if expired_partitions(connection, floors):
-        # Nobody stores steps there any more, so what is counted now stays right.
-        Rollups().turn(connection)
-    drop_expired(connection, floors)
-    delete_expired(connection, floors)
+    day = earlier_day(connection, datetime.now(UTC).date()) if today is None else today()
+    floors = raise_floors(connection, policy.floors(day))
+    try:
+        if expired_partitions(connection, floors):
+            # Nobody stores steps there any more, so what is counted now stays right.
+            Rollups().turn(connection, before=floors.runs)
+    finally:  # an hour that cannot be counted holds up its week alone
+        ready = counted(connection, floors)
+        drop_expired(connection, ready)
+        delete_expired(connection, ready)
 
 
 def raise_floors(connection: psycopg.Connection[Any], wanted: Floors) -> Floors:
@@ -110,28 +122,39 @@ def raise_floors(connection: psycopg.Connection[Any], wanted: Floors) -> Floors:
         return read_floors(connection)
 
 
+def counted(connection: psycopg.Connection[Any], floors: Floors) -> Floors:
+    """
+    The floors without the weeks of runs whose steps the roll-ups have not counted yet, and that can wait.
+
+    A step may be counted under a name that its run gives: so the runs wait with their steps.
+    """
+    row = connection.execute(
+        "SELECT min(week) FROM rollup_marks WHERE week < %s AND week >= %s",
+        [floors.runs, _before(floors.runs)],
+    ).fetchone()
+    return floors if row is None or row[0] is None else floors._replace(runs=row[0])
+
+
+def _before(floor: date) -> date:
+    return floor - _GIVE_UP if floor > date.min + _GIVE_UP else date.min
+
+
 def drop_expired(connection: psycopg.Connection[Any], floors: Floors) -> None:
-    """Drop the partitions below the floors, but those of which the roll-ups wait for the steps."""
-    behind = _behind(connection, floors)
-    found = [
-        each
-        for each in expired_partitions(connection, floors)
-        if each.parent != "steps" or week_in(each.name) not in behind
-    ]
-    whole = [each for each in found if each.attached and not each.pending]
-    if whole and not detach_at_once(connection, whole):
-        _detach_one_by_one(connection, whole)
+    """Drop the partitions below the floors."""
+    found = expired_partitions(connection, floors)
     for each in found:
+        # First: a table detaches one partition behind its readers, and the next when that is done.
         if each.pending:
             detach_behind_readers(connection, each)
+    for parent in sorted({each.parent for each in found}):
+        whole = [each for each in found if each.parent == parent and each.attached and not each.pending]
+        if whole and not detach_at_once(connection, whole):
+            _detach_one_by_one(connection, whole)
     if found:
-        # In a transaction of its own: deleting the files of large tables takes a while, and no lock on
-        # the tables that others use is held meanwhile.
+        # Here nobody waits for us: what is detached is in no table that others use.
         names = sql.SQL(", ").join(sql.Identifier(each.name) for each in found)
         connection.execute(sql.SQL("DROP TABLE {}").format(names))
-    connection.execute(
-        "DELETE FROM partition_bounds WHERE week < %s AND week <> ALL (%s)", [floors.runs, list(behind)]
-    )
+    connection.execute("DELETE FROM partition_bounds WHERE week < %s", [floors.runs])
 
 
 _PARTITIONS = """
@@ -153,42 +176,35 @@ def expired_partitions(connection: psycopg.Connection[Any], floors: Floors) -> l
     return [each for each in found if week_in(each.name) < floors.of(each.parent)]
 
 
-def _behind(connection: psycopg.Connection[Any], floors: Floors) -> frozenset[date]:
-    """Weeks whose steps are not counted yet in the roll-ups, and that can wait for it."""
-    marked = connection.execute(
-        "SELECT DISTINCT week FROM rollup_marks WHERE week < %s AND week >= %s",
-        [floors.runs, _before(floors.runs)],
-    )
-    return frozenset(week for (week,) in marked)
-
-
-def _before(floor: date) -> date:
-    return floor - _GIVE_UP if floor > date.min + _GIVE_UP else date.min
-
-
 def detach_at_once(connection: psycopg.Connection[Any], partitions: Sequence[Expired]) -> bool:
     """
-    Detach partitions, all or none, while everybody stands still for a moment; return whether it was done.
+    Detach partitions of one table, all or none, while its users stand still; return whether it was done.
 
-    Nobody waits for longer than ``_PATIENCE`` before: when those who use the tables do not leave a gap in
-    that time, however often it is tried, it is not done.
+    Nobody waits for longer than ``_PATIENCE`` before: when those who use the table do not leave a gap in
+    that time, however often it is tried, it is not done. Then it takes some milliseconds for each.
     """
-    parents = sql.SQL(", ").join(
-        sql.SQL("ONLY {}").format(sql.Identifier(name))
-        for name in sorted({each.parent for each in partitions})
+    (parent,) = {each.parent for each in partitions}
+    # In one round trip. Who uses a partition by the table is gone when the table is ours; who uses it by its
+    # own name, as autovacuum does, is not waited for. What is forgotten in a crash is done again: so
+    # nobody stands still until it is on the disk.
+    statements = sql.SQL("; ").join(
+        [
+            sql.SQL("SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = {}").format(_PATIENCE),
+            sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(parent)),
+            sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT").format(
+                sql.SQL(", ").join(sql.Identifier(each.name) for each in partitions)
+            ),
+            *(_detach(each, "") for each in partitions),
+        ]
     )
     for attempt in range(_TRIES):
         if attempt:
             sleep(_PAUSE_S)
         try:
             with connection.transaction():
-                # Of the statement, not of each lock: it takes several.
-                connection.execute("SELECT set_config('statement_timeout', %s, true)", [_PATIENCE])
-                connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(parents))
-                for each in partitions:
-                    connection.execute(_detach(each, ""))
+                connection.execute(statements)
             return True
-        except (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected):
+        except (errors.LockNotAvailable, errors.DeadlockDetected):
             continue
     return False
 
@@ -216,33 +232,43 @@ def _detach(partition: Expired, how: str) -> sql.Composed:
     )
 
 
+_ROWS = (
+    # table, key, its type, by what it expires
+    ("runs", "run_key", "uuid", "run_day"),
+    ("traces", "run_key", "uuid", "received_at"),
+    ("sender_losses", "report_id", "text", "received_at"),
+)
+
+
 def delete_expired(connection: psycopg.Connection[Any], floors: Floors) -> None:
     """Delete rows of days below the floors in small batches; a crash in between may bring some back."""
     # Nobody is told that they are gone, so nothing has to wait for the disk.
-    connection.execute("SELECT set_config('synchronous_commit', 'off', false)")
+    connection.execute("SET synchronous_commit = off")
     if floors.runs > date.min:
-        midnight = datetime(*floors.runs.timetuple()[:3], tzinfo=UTC)
-        for choose, delete, floor in (
-            (
-                "SELECT run_key FROM runs WHERE run_day < %s ORDER BY run_day LIMIT %s",
-                "DELETE FROM runs WHERE run_key = ANY (%s)",
-                floors.runs,
-            ),
-            (
-                "SELECT run_key FROM traces WHERE received_at < %s ORDER BY received_at LIMIT %s",
-                "DELETE FROM traces WHERE run_key = ANY (%s)",
-                midnight,
-            ),
-            (
-                "SELECT report_id FROM sender_losses WHERE received_at < %s ORDER BY received_at LIMIT %s",
-                "DELETE FROM sender_losses WHERE report_id = ANY (%s)",
-                midnight,
-            ),
-        ):
-            while keys := [key for (key,) in connection.execute(choose, [floor, _BATCH_ROWS], binary=True)]:
-                # Sorted, as writers lock them.
-                connection.execute(delete, [sorted(keys)])
+        for table, key, type_, expires_by in _ROWS:
+            _delete_rows(connection, table, key, type_, expires_by, _midnight(floors.runs))
     if floors.rollups > date.min:
         # By both: an hour may be long before the week in which its steps came.
-        midnight = datetime(*floors.rollups.timetuple()[:3], tzinfo=UTC)
-        connection.execute("DELETE FROM step_hours WHERE hour < %s AND week < %s", [midnight, floors.rollups])
+        connection.execute(
+            "DELETE FROM step_hours WHERE hour < %s AND week < %s",
+            [_midnight(floors.rollups), floors.rollups],
+        )
+
+
+def _delete_rows(
+    connection: psycopg.Connection[Any], table: str, key: str, type_: str, expires_by: str, until: datetime
+) -> None:
+    names = {"table": sql.Identifier(table), "key": sql.Identifier(key), "by": sql.Identifier(expires_by)}
+    # As text, which is the same whatever the connection makes of the type.
+    choose = sql.SQL("SELECT {key}::text FROM {table} WHERE {by} < %s ORDER BY {by} LIMIT %s").format(**names)
+    delete = sql.SQL("DELETE FROM {table} WHERE {key} = ANY (%s::{type}[])").format(
+        type=sql.Identifier(type_), **names
+    )
+    limit = until.date() if expires_by == "run_day" else until
+    while keys := [each for (each,) in connection.execute(choose, [limit, _BATCH_ROWS])]:
+        # Sorted, as writers lock them.
+        connection.execute(delete, [sorted(keys)])
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

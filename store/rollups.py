@@ -114,23 +114,27 @@ class Rollups:
         self._rests: dict[Marked, float] = {}
         """Until when an hour that was counted is left alone."""
 
-    def turn(self, connection: psycopg.Connection[Any]) -> None:
+    def turn(self, connection: psycopg.Connection[Any], before: date = date.max) -> None:
         """
         Bring hours up to date that have marks, the latest first; the connection is in autocommit.
+
+        before: only of earlier weeks. An hour that fails rests, too: the next turn does the others.
         """
         began = self._clock()
         self._rests = {marked: until for marked, until in self._rests.items() if until > began}
         for marked in tidy(connection):
-            if marked not in self._rests:
+            if marked.week < before and marked not in self._rests:
                 self._count(connection, marked)
             if self._clock() - began > _TURN_S:
                 return
 
     def _count(self, connection: psycopg.Connection[Any], marked: Marked) -> None:
         began = self._clock()
-        recount(connection, marked)
-        ended = self._clock()
-        self._rests[marked] = ended + max(_REST_S, _REST * (ended - began))
+        try:
+            recount(connection, marked)
+        finally:
+            ended = self._clock()
+            self._rests[marked] = ended + max(_REST_S, _REST * (ended - began))
 
 
 def task() -> Task:

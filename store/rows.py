@@ -208,9 +208,11 @@ class Artifact(NamedTuple):
     size_bytes: int
     sha256: bytes
     data: bytes | None = None
-    """The payload, or None when it lies behind ``url``."""
+    """The payload, or None when it lies behind ``url`` or in the object store."""
     url: str | None = None
     name: str | None = None
+    object_run_key: bytes | None = None
+    """The payload is an object under this run's key (``store/artifacts/``), and not in ``data``."""
 
 
 class Loss(NamedTuple):

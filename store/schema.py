@@ -288,11 +288,20 @@ artifact_blobs = Table(
     run_key_column(),
     key_column("sha256", LargeBinary, "32 bytes"),
     run_day_column(),
-    Column("data", LargeBinary, nullable=False),
+    Column("data", LargeBinary, comment="null = it lies in the object store"),
     instant_column("received_at", nullable=False),
+    Column("object_run_key", Uuid, comment="of the object's key, with sha256; null = in data"),
     comment="Payloads of artifacts, once per run and content.",
     info={"distributed": True, "partitioned": True},
     postgresql_partition_by="RANGE (run_day)",
+)
+
+# Whether anything refers to an object, in whichever run it is now (store/artifacts/garbage.py).
+Index(
+    "ix_artifact_blobs_object",
+    artifact_blobs.c.object_run_key,
+    artifact_blobs.c.sha256,
+    postgresql_where=artifact_blobs.c.object_run_key.is_not(None),
 )
 
 losses = Table(

@@ -6,7 +6,7 @@ Keys go to the server as one array per column, so that a statement does not grow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from psycopg import sql
@@ -37,6 +37,22 @@ class Item(NamedTuple, Generic[State]):
     """The copies that the state was made of."""
     whole: bool = True
     """False for a part of an item that was refused as a whole."""
+
+
+class Reading(NamedTuple):
+    """How rows of some keys are read and locked."""
+
+    of_any: sql.Composed
+    of_one_run: sql.Composed
+    """With the run key after the arrays: Citus locks rows of a single run alone (decision 0044)."""
+
+    @classmethod
+    def of(cls, wanted: sql.Composable, parts: Mapping[str, sql.Composable]) -> Reading:
+        """wanted: what to read; parts: of ``Statements``."""
+        joined = sql.SQL("SELECT {wanted} FROM {table} t JOIN unnest({arrays}) AS k ({keys}) ON {same}")
+        locked = sql.SQL(" ORDER BY {stored_keys} FOR UPDATE OF t").format(**parts)
+        of_any = joined.format(wanted=wanted, **parts)
+        return cls(of_any + locked, of_any + sql.SQL(" WHERE t.run_key = %s") + locked)
 
 
 def _no_hash(_item: Item[Any]) -> None:
@@ -76,17 +92,13 @@ class Statements:
             "touch": touch or sql.SQL(""),
         }
         self.copy = CopyForm(table)
-        read = sql.SQL(
-            "SELECT {wanted} FROM {table} t JOIN unnest({arrays}) AS k ({keys}) ON {same}"
-            " ORDER BY {stored_keys} FOR UPDATE OF t"
-        )
         everything = comma.join(sql.Identifier("t", column.name) for column in table.columns)
-        self.read = read.format(wanted=everything, **parts)
+        self.read = Reading.of(everything, parts)
         self.peek = (
-            None
-            if peek is None
-            else read.format(wanted=sql.SQL("{}, {}").format(parts["stored_keys"], peek), **parts)
+            None if peek is None else Reading.of(sql.SQL("{}, {}").format(parts["stored_keys"], peek), parts)
         )
+        self.by_run = bool(table.info.get("distributed"))
+        """Whether a key begins with the run key."""
         self.delete = sql.SQL(
             "DELETE FROM {table} t USING unnest({arrays}) AS k ({keys}) WHERE {same}"
         ).format(**parts)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 
-from store import wire
+from store import distribution, wire
 from store.artifact_limit import DEFAULT_MAX_ARTIFACTS, trim
 from store.assemble import RunWork, Work, assemble
 from store.bounds import Bounds, Reach, widen
@@ -192,6 +192,7 @@ class PostgresWriter:
             self._connection = connection
             connection.execute(_SETTINGS)
             connection.execute(_DURABLE)
+            distribution.prepare(connection)
         return self._connection
 
     def _disconnect(self) -> None:

@@ -30,6 +30,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.reading",
     "tests.fixtures.javascript",
+    "tests.fixtures.object_stores",
     "tests.fixtures.services",
     "tests.fixtures.small_disk",
     "tests.fixtures.statements",

@@ -106,7 +106,8 @@ class Operations(Recording):
         both are given.
         """
         if predicate is None or comparator is not None:
-            if predicate is not None or value is None or threshold is None or comparator not in _HOLDS:
+            holds = None if predicate is not None or threshold is None else _HOLDS.get(comparator)
+            if holds is None or value is None or comparator is None:
                 raise TypeError("filter takes a predicate, or value, comparator (< <= > >=) and threshold")
             return self._compare(items, value, comparator, threshold, key, reason)
         if not self._touch():

@@ -55,7 +55,10 @@ def outcome(
         else:
             attributes[semconv.OUTCOME_VALUE] = _value(name, value)
         if item is not None:
-            attributes[semconv.OUTCOME_ITEM_ID] = _mask.current.item_id(item_id(item, key))
+            of_item = _mask.current.item_id(item_id(item, key))
+            if not of_item:
+                raise UsageError("item must have an id that is not empty; leave item out to mean the run")
+            attributes[semconv.OUTCOME_ITEM_ID] = of_item
         if source is not None:
             attributes[semconv.OUTCOME_SOURCE] = text_of(source, NAME_BYTES)
         event = Event(semconv.EVENT_OUTCOME, _observed_ns(time), attributes, current.tracing.resource)

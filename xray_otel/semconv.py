@@ -454,6 +454,7 @@ LOSS_CAUSES: Final = frozenset(
         "client_queue",
         "client_policy",
         "shed",
+        "store_away",
         "over_limit",
         "refused",
         "truncated",

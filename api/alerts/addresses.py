@@ -15,6 +15,8 @@ from urllib.parse import SplitResult, urlsplit
 
 _MAX_URL = 2048
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""What is assigned to the Internet of IPv6: what else looks global is a notation of, or for, something local."""
 _PORTS = {"http": 80, "https": 443}
 PRIVATE = "is no public address; XRAY_ALERT_PRIVATE_ADDRESSES=true allows those"
 
@@ -81,6 +83,8 @@ def is_public(address: Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         if inner is not None:
             return is_public(inner)
+        if address not in _UNICAST:
+            return False
     return address.is_global and not address.is_multicast
 
 

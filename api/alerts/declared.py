@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from api.alerts.addresses import AddressProblem, check_url
-from api.contracts.declared import FIGURES, Expression, Window
+from api.contracts.declared import FIGURES, Expression, Number, Window
 from api.contracts.judging import SIGNS, Sign
 from store.queries.errors import InvalidParameter
 from store.queries.filters import parse
@@ -79,15 +79,15 @@ class AlertRule(_Declared):
     reason: OfReason | None = None
     runs: OfRuns | None = None
     contract: OfContract | None = None
-    at_most: float | None = None
-    below: float | None = None
-    at_least: float | None = None
-    above: float | None = None
+    at_most: Number | None = None
+    below: Number | None = None
+    at_least: Number | None = None
+    above: Number | None = None
     window: Window = timedelta(hours=1)
     """Of what started so long ago at most."""
     lasting: Window = Field(_NONE, alias="for")
     every: Window = timedelta(minutes=1)
-    min_n: Annotated[int, Field(ge=1)] = 1
+    min_n: Annotated[int, Field(ge=1, strict=True)] = 1
     """With fewer steps, candidates or runs nothing can be told."""
 
     @model_validator(mode="after")

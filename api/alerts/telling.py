@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
+from ssl import SSLContext
 from typing import Any, Literal
 
 import httpx
@@ -19,7 +22,8 @@ from store.alerts import AlertEvent
 TIMESTAMP = "X-XRay-Timestamp"
 SIGNATURE = "X-XRay-Signature"
 EVENT_ID = "X-XRay-Event-Id"
-_TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0
+"""For all of a request, however slowly the other side goes on answering; the look-up of its name comes before."""
 Kind = Literal["firing", "resolved", "test"]
 
 
@@ -30,6 +34,8 @@ class Answer:
     accepted: bool
     said: str
     """``HTTP 204``, or the kind of failure; nothing of what the other side sent."""
+    heard: bool = False
+    """Whether the other side answered at all."""
 
 
 def event(
@@ -78,8 +84,21 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
     return f"v1={signed.hex()}"
 
 
-def send(url: str, secret: str, event_id: str, body: str, *, allow_private: bool, at: datetime) -> Answer:
-    """Send an event once; never raises for what the other side does. Follows no redirect."""
+def send(
+    url: str,
+    secret: str,
+    event_id: str,
+    body: str,
+    *,
+    allow_private: bool,
+    at: datetime,
+    timeout_s: float = TIMEOUT_S,
+) -> Answer:
+    """
+    Send an event once; never raises for what the other side does. Follows no redirect.
+
+    Not from a thread with an event loop of its own.
+    """
     try:
         target = resolved(url, allow_private=allow_private)
     except AddressProblem as exc:
@@ -94,20 +113,32 @@ def send(url: str, secret: str, event_id: str, body: str, *, allow_private: bool
         EVENT_ID: event_id,
     }
     try:
-        # trust_env=False: a proxy would look the name up anew, where nobody checks it.
-        with (
-            httpx.Client(timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False) as client,
-            client.stream(
-                "POST",
-                target.url,
-                content=data,
-                headers=dict(headers),
-                extensions={"sni_hostname": target.name},
-            ) as response,
-        ):
-            return Answer(response.is_success, f"HTTP {response.status_code}")
-    except httpx.HTTPError as exc:
+        extensions = {"sni_hostname": target.name, "timeout": httpx.Timeout(timeout_s).as_dict()}
+        request = httpx.Request(
+            "POST", target.url, content=data, headers=dict(headers), extensions=extensions
+        )
+        return asyncio.run(_answer(request, timeout_s))
+    except TimeoutError:
+        return Answer(False, f"no answer within {timeout_s:g} s")
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as exc:
         return Answer(False, type(exc).__name__)
+
+
+async def _answer(request: httpx.Request, timeout_s: float) -> Answer:
+    # A transport and no client: a client logs whole URLs, whose paths may be tokens, and takes a proxy from
+    # the environment, which would look the name up anew, where nobody checks it.
+    async with (
+        asyncio.timeout(timeout_s),
+        httpx.AsyncHTTPTransport(verify=_certificates(), trust_env=False) as transport,
+    ):
+        response = await transport.handle_async_request(request)
+        await response.aclose()
+        return Answer(response.is_success, f"HTTP {response.status_code}", heard=True)
+
+
+@cache
+def _certificates() -> SSLContext:
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _hash(*parts: str) -> str:

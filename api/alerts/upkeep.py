@@ -26,14 +26,14 @@ from store.alerts import (
     due_rules,
     evaluated,
     failed,
-    forget_old,
+    postpone,
     tried,
 )
-from store.errors import XRayStoreError
 from store.reader import Reader
 
 EVALUATE_EVERY_S = 5.0
 DELIVER_EVERY_S = 2.0
+FORGET_EVERY_S = 3600.0
 DEADLINE = timedelta(hours=24)
 """How long an event is tried."""
 _FIRST_PAUSE = timedelta(seconds=5)
@@ -69,8 +69,9 @@ def _evaluate(
         except RuleProblem:
             failed(connection, stored, "not understood by this version", at, at + timedelta(minutes=1))
             continue
-        except XRayStoreError as exc:
-            # One question that takes too long must not keep the others from being asked.
+        except psycopg.Error:
+            raise
+        except Exception as exc:  # noqa: BLE001  # one rule must not keep the others from being asked
             failed(connection, stored, type(exc).__name__, at, at + timedelta(minutes=1))
             continue
         evaluated(connection, stored, decide(declared, readings, at), at, at + declared.every)
@@ -85,6 +86,9 @@ def decide(rule: AlertRule, readings: Sequence[Reading], now: datetime) -> Decid
         for key in sorted({*known, *seen}):
             reading = seen.get(key)
             before = known.get(key)
+            if reading is None and (before is None or before.state != "firing"):
+                # A group that is gone is forgotten: versions and names of long ago would heap up for ever.
+                continue
             standing = before and Standing(before.state, before.since, before.firing_since)  # type: ignore[arg-type]
             holds = reading.holds if reading is not None else None
             after, change = advance(standing, holds, now, rule.lasting)
@@ -137,7 +141,6 @@ def deliver_due(
                 _note(connection, delivery, answer, deadline, now())
         at = now()
         found = due_deliveries(connection, at, _AT_ONCE)
-    forget_old(connection, at)
 
 
 def _send(delivery: Delivery, *, allow_private: bool, at: datetime) -> Answer:
@@ -161,6 +164,9 @@ def _note(
     if answer.accepted:
         tried(connection, delivery, answer.said, delivered_at=now, next_try_at=None)
         return
+    if not answer.heard:
+        # Whatever else waits for it would take as long to fail, while other receivers wait behind.
+        postpone(connection, delivery.url, now + _FIRST_PAUSE)
     again_at = now + pause(delivery.attempts)
     given_up = again_at > delivery.created_at + deadline
     tried(

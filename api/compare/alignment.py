@@ -7,12 +7,12 @@ alignments is taken does not hang on who was named first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from api.compare.records import StepPair
 from store.queries.types import StepRecord
 
-Items = Callable[[StepRecord], Collection[str]]
+Items = Callable[[StepRecord], Set[str]]
 """The ids of the items that a step judged."""
 
 _SAME = 8
@@ -68,9 +68,8 @@ def _behave_alike(one: StepRecord, other: StepRecord, items: Items) -> bool:
         return False
     judged, also = items(one), items(other)
     if judged and also:
-        ids = set(judged)
-        common = len(ids.intersection(also))
-        return common >= _ALIKE * max(len(ids), len(set(also)))
+        needed = _ALIKE * max(len(judged), len(also))
+        return min(len(judged), len(also)) >= needed and len(judged & also) >= needed
     return one.candidates_in is not None and one.candidates_in == other.candidates_in
 
 

@@ -11,6 +11,7 @@ from api.compare.divergence import diff_steps, first_divergence
 from api.compare.items import equal
 from api.compare.records import Diff, Difference, Divergence, Side, StepDiff, StepPair
 from api.compare.steps import judged_items
+from api.explain.audit import SETTLED_RUNS
 from api.explain.funnel import last_attempts
 from store.queries.types import RunRecord, StepRecord
 
@@ -35,7 +36,7 @@ def diff(a: Side, b: Side) -> Diff:
     for step in steps:
         changed.update(step.items.changed)
     same = not differences and all(_is_same(step) for step in steps)
-    whole = all(step.standing != "unknown" and _whole_pair(step) for step in steps) and _all_steps(a, b)
+    whole = a is b or (all(map(_whole_pair, steps)) and _is_final(a) and _is_final(b))
     return Diff(
         a=a.detail,
         b=b.detail,
@@ -52,8 +53,8 @@ def diff(a: Side, b: Side) -> Diff:
 
 def _pairs(a: Side, b: Side) -> list[StepPair]:
     mine, others = last_attempts(a.detail.steps), last_attempts(b.detail.steps)
-    known = {id(step): judged_items(step, a) for step in mine}
-    known |= {id(step): judged_items(step, b) for step in others}
+    known = {id(step): frozenset(judged_items(step, a)) for step in mine}
+    known |= {id(step): frozenset(judged_items(step, b)) for step in others}
     return align(mine, others, lambda step: known[id(step)])
 
 
@@ -63,11 +64,14 @@ def _is_same(step: StepDiff) -> bool:
 
 def _whole_pair(step: StepDiff) -> bool:
     parts = (step.pair.a, step.pair.b)
-    return all(part is None or part.completeness.metrics == "exact" for part in parts)
+    return step.whole and all(part is None or part.completeness.metrics == "exact" for part in parts)
 
 
-def _all_steps(a: Side, b: Side) -> bool:
-    return all(side.detail.run.steps_count <= len(side.detail.steps) for side in (a, b))
+def _is_final(side: Side) -> bool:
+    """Whether the run has ended and each of its steps was stored and read."""
+    run = side.detail.run
+    lost = any(entry.what in ("runs", "steps") for entry in run.completeness.missing)
+    return run.status in SETTLED_RUNS and run.steps_count <= len(side.detail.steps) and not lost
 
 
 def _run_differences(a: RunRecord, b: RunRecord) -> Iterable[Difference]:

@@ -20,6 +20,8 @@ def diff_steps(pairs: Sequence[StepPair], a: Side, b: Side) -> list[StepDiff]:
     found: list[StepDiff] = []
     for place, pair in enumerate(pairs):
         seen = look(pair, a, b)
+        # A run differs from itself in nothing, whatever of it was recorded.
+        seen = seen._replace(proven=seen.proven or a is b)
         before = [found[source] for source in sources[place]]
         standing = _standing(pair, seen, before)
         found.append(
@@ -33,6 +35,7 @@ def diff_steps(pairs: Sequence[StepPair], a: Side, b: Side) -> list[StepDiff]:
                 differences=tuple(seen.differences),
                 items=seen.items,
                 evidence=seen.evidence,
+                whole=seen.proven,
                 by_value=seen.by_value,
             )
         )
@@ -92,7 +95,9 @@ def _hidden(step: StepDiff, behind: Sequence[StepDiff]) -> Sequence[StepDiff]:
     if step.received != "same" or not took:
         return [one for one in behind if one.standing == "unknown"]
     # The same candidates came in: what an earlier step did to them shows in their values alone.
-    return behind[-1:] if step.by_value and "config" not in step.kinds else ()
+    if not step.by_value or "config" in step.kinds:
+        return ()
+    return [one for one in behind if _HANDED_ON.intersection(one.kinds)] or behind[-1:]
 
 
 def _ancestors(place: int, steps: Sequence[StepDiff], sources: Mapping[int, Sequence[int]]) -> list[StepDiff]:

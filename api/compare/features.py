@@ -66,11 +66,21 @@ class _Columns:
         """Feature to what the runs have in common that have 0 where nothing is noted."""
         self.runs: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
 
-    def finished(self) -> dict[Feature, dict[int, float]]:
-        """Fill in the zeros."""
-        for feature, where in self.zero.items():
-            self.made[feature] = dict.fromkeys(self.runs[where], 0.0) | self.made[feature]
-        return {feature: column for feature, column in self.made.items() if len(set(column.values())) > 1}
+    def size(self, feature: Feature) -> int:
+        """How many runs have the figure, zeros included."""
+        where = self.zero.get(feature)
+        return len(self.made[feature] if where is None else self.runs[where])
+
+    def varies(self, feature: Feature) -> bool:
+        """Whether it is not the same in all runs."""
+        noted = self.made[feature]
+        return len({*noted.values(), *([0.0] if len(noted) < self.size(feature) else [])}) > 1
+
+    def filled(self, feature: Feature) -> Mapping[int, float]:
+        """The figure of each run."""
+        where = self.zero.get(feature)
+        zeros = {} if where is None else dict.fromkeys(self.runs[where], 0.0)
+        return zeros | self.made[feature]
 
 
 def features(runs: Sequence[RunFacts], steps: Iterable[StepFacts]) -> Features:
@@ -88,11 +98,12 @@ def features(runs: Sequence[RunFacts], steps: Iterable[StepFacts]) -> Features:
         executed[at] = (step, executed[at][1] + 1 if at in executed else 1)
     for (place, _), (step, executions) in executed.items():
         _of_step(columns, place, pipelines[place], step, executions)
-    made = _frequent_words(columns.finished())
-    chosen = sorted(made, key=lambda feature: (-len(made[feature]), _order(feature)))[:MAX_FEATURES]
+    made = _frequent_words(columns)
+    chosen = sorted(made, key=lambda feature: (-columns.size(feature), _order(feature)))[:MAX_FEATURES]
     return Features(
         [run.run_key for run in runs],
-        {feature: made[feature] for feature in sorted(chosen, key=_order)},
+        # Zeros of all runs are filled in last: a tag may have another value in each run.
+        {feature: columns.filled(feature) for feature in sorted(chosen, key=_order)},
         len(made) - len(chosen),
     )
 
@@ -178,22 +189,25 @@ def _is_usable(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _ABSURD
 
 
-def _frequent_words(made: Mapping[Feature, Mapping[int, float]]) -> dict[Feature, Mapping[int, float]]:
-    """Leave out rare values of a tag or field, and the second of two that exclude each other."""
+def _frequent_words(columns: _Columns) -> list[Feature]:
+    """The figures that vary, without rare values of a tag or field, and the second of two that exclude each other."""
     by_field: defaultdict[tuple[Any, ...], list[Feature]] = defaultdict(list)
-    found: dict[Feature, Mapping[int, float]] = {}
-    for feature, column in made.items():
+    found: list[Feature] = []
+    for feature in columns.made:
+        if not columns.varies(feature):
+            continue
         if feature.word is None:
-            found[feature] = column
+            found.append(feature)
         else:
             by_field[feature[:4]].append(feature)
     for words in by_field.values():
-        words.sort(key=lambda feature: (-sum(made[feature].values()), feature.word or ""))
-        of_two = len(words) == 2 and _exclude(made[words[0]], made[words[1]])
-        found |= {feature: made[feature] for feature in words[1 if of_two else 0 : MAX_WORDS]}
+        words.sort(key=lambda feature: (-sum(columns.made[feature].values()), feature.word or ""))
+        of_two = len(words) == 2 and _exclude(columns, *words)
+        found += words[1 if of_two else 0 : MAX_WORDS]
     return found
 
 
-def _exclude(one: Mapping[int, float], other: Mapping[int, float]) -> bool:
-    """Whether of two yes and no figures each says the same as the other."""
-    return one.keys() == other.keys() and all(one[key] + other[key] == 1 for key in one)
+def _exclude(columns: _Columns, one: Feature, other: Feature) -> bool:
+    """Whether of two words of a field each run has one."""
+    first, second = columns.made[one].keys(), columns.made[other].keys()
+    return not first & second and len(first) + len(second) == columns.size(one)

@@ -35,7 +35,9 @@ class Comparison:
     findings: Sequence[Finding]
     """Significant ones first, the largest certain effect first."""
     tests: int
+    """Figures beside those that differ by definition."""
     left_out: int
+    """Figures that were not tested."""
 
 
 def compare_groups(
@@ -62,13 +64,17 @@ def compare_groups(
         result = _tested(feature, column, places)
         if result is not None:
             tested.append((feature, result))
-    q_values = adjusted([result.p_value for _, result in tested])
-    findings = [
-        Finding(feature, result, _rounded(q), q <= level, feature.field in defining)
-        for (feature, result), q in zip(tested, q_values, strict=True)
-    ]
+    findings = []
+    for by_definition in (False, True):
+        # Corrected apart: differences that are certain beforehand would let others pass more easily.
+        family = [one for one in tested if (one[0].field in defining) is by_definition]
+        q_values = adjusted([result.p_value for _, result in family])
+        findings += [
+            Finding(feature, result, _rounded(q), q <= level, by_definition)
+            for (feature, result), q in zip(family, q_values, strict=True)
+        ]
     findings.sort(key=_rank)
-    return Comparison(findings, len(tested), found.left_out)
+    return Comparison(findings, sum(not finding.defining for finding in findings), found.left_out)
 
 
 def _tested(

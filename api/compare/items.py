@@ -73,7 +73,7 @@ def compare_items(a: Sequence[Decision], b: Sequence[Decision], *, sampled: bool
     known: dict[str, int] = {name: counted[name] for name in _ORDER if counted[name]}
     one_a, one_b = _constant(a), _constant(b)
     return Compared(
-        ItemChanges(both, known, examples),
+        ItemChanges(both, len(found), known, examples),
         valued,
         one_a is _VARIES or one_b is _VARIES,
         (None if one_a is _VARIES else one_a, None if one_b is _VARIES else one_b),

@@ -82,8 +82,10 @@ class ItemChanges:
 
     both: int
     """Judged in both runs, as far as was recorded."""
+    total: int
+    """That differ; of these …"""
     changed: Mapping[str, int]
-    """Kind of change to the number of items that have it; without those that none has."""
+    """… by kind of change the number that have it; without kinds that none has."""
     examples: Sequence[ItemChange]
     """The first by kind, then by item id."""
 
@@ -114,6 +116,8 @@ class StepDiff:
     items: ItemChanges
     evidence: Literal["full", "sampled", "partial", "none"]
     """The lesser of both."""
+    whole: bool
+    """Whether all that it decided is there in both runs: else it may differ in more."""
     by_value: bool = False
     """What it decided differs for items alone of which it also observed another value."""
 

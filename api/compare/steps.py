@@ -16,7 +16,7 @@ _VERDICTS = ("kept", "eliminated", "scored", "selected", "not_selected", "deferr
 _SCORES = ("min", "max", "mean", "std", "p10", "p50", "p90")
 _GRADES = ("none", "partial", "sampled", "full")
 _GOES_ON = frozenset(("kept", "selected", "scored"))
-_NOTHING = ItemChanges(0, {}, ())
+_NOTHING = ItemChanges(0, 0, {}, ())
 
 Received = Literal["same", "other", "unknown"]
 

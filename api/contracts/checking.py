@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 
-from api.contracts.declared import Contract, FigureOfSteps, ItemReaches, ShareOfReason
+from api.contracts.declared import Contract, FigureOfSteps, ItemReaches, ShareOfReason, joined
 from api.contracts.judging import Bounds, Sign, State, judge, share
 from store.queries.filters import Filters, PageRequest, parse
 from store.queries.types import JourneyStep, Page, RunRecord, StepMetrics, StepRecord
@@ -90,6 +90,12 @@ def check(reader: Reader, contract: Contract, scope: Scope) -> Verdict:
     return _item(reader, contract, contract.item, scope)
 
 
+def not_checked(contract: Contract, because: str) -> Verdict:
+    """Return the verdict on a contract whose check failed: unknown."""
+    unit = {"figure": "steps", "share_of_reason": "candidates"}.get(contract.kind, "runs")
+    return Verdict(contract, "unknown", None, None, n=0, unit=unit, because=because)
+
+
 def _share_of_runs(reader: Reader, contract: Contract, where: str, scope: Scope) -> Verdict:
     found = reader.share_of_runs(_runs(contract, scope), parse(RUNS, [("q", where)])[0])
     sign, limit = contract.limit
@@ -138,7 +144,7 @@ def _around(value: float, field: str, statistic: str, page: Page[StepMetrics]) -
 def _steps_beyond(
     reader: Reader, contract: Contract, field: str, sign: Sign, limit: float, scope: Scope
 ) -> list[Violation]:
-    question = _joined(contract.steps, f"{field} {_BEYOND[sign]} {limit!r}")
+    question = joined(contract.steps, f"{field} {_BEYOND[sign]} {limit!r}")
     filters, _ = parse(STEPS, [*scope.parameters(), ("q", question)])
     found = reader.steps(filters, PageRequest(limit=EVIDENCE)).items
     return [Violation(step.run_id, step.step_id, _value(step, field)) for step in found]
@@ -180,7 +186,7 @@ def _steps_with(
     reader: Reader, contract: Contract, reason: str, sign: Sign, limit: Fraction, scope: Scope
 ) -> list[Violation]:
     """Of the newest steps that gave it, those that did too often; or too seldom, when that is what counts."""
-    filters, _ = parse(STEPS, [*scope.parameters(), ("q", _joined(contract.steps, "candidates_in > 0"))])
+    filters, _ = parse(STEPS, [*scope.parameters(), ("q", joined(contract.steps, "candidates_in > 0"))])
     found = reader.steps(filters, PageRequest(limit=1000)).items
     shares = [
         (Fraction(step.reasons.get(reason, 0), step.candidates_in), step)
@@ -273,11 +279,7 @@ def _runs(contract: Contract, scope: Scope) -> Filters:
 
 
 def _steps(contract: Contract, scope: Scope) -> Filters:
-    return parse(STEPS, [*scope.parameters(), ("q", _joined(contract.steps, _ENDED))])[0]
-
-
-def _joined(expression: str | None, other: str) -> str:
-    return f"({expression}) and {other}" if expression else other
+    return parse(STEPS, [*scope.parameters(), ("q", joined(contract.steps, _ENDED))])[0]
 
 
 def _floats(bounds: Bounds | None) -> tuple[float | None, float | None]:

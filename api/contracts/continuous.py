@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 
-from api.contracts.checking import Scope, check
+from api.contracts.checking import Scope, check, not_checked
 from api.contracts.declared import ContractProblem, contract
 from api.schemas_contracts import verdict
-from store.contract_shelf import ContractResult, due, note
+from store.contract_shelf import ContractResult, DueContract, due, note
+from store.errors import Unavailable
 from store.reader import Reader
 
 EVERY = timedelta(minutes=5)
@@ -34,17 +35,23 @@ def check_due(
 def _check(
     connection: psycopg.Connection[Any],
     reader: Reader,
-    found: list[tuple[str, Mapping[str, Any]]],
+    found: Sequence[DueContract],
     now: Callable[[], datetime],
 ) -> None:
-    for contract_id, document in found:
+    for stored in found:
         at = now()
         try:
-            declared = contract(document, contract_id)
+            declared = contract(stored.document, stored.contract_id)
         except ContractProblem:
             # Of a version that knew more: it is left for that one.
             continue
         scope = Scope(started_after=at - declared.window, started_before=at)
-        answer = verdict(check(reader, declared, scope), scope)
+        try:
+            verdict_now = check(reader, declared, scope)
+        except Unavailable:
+            raise
+        except Exception as exc:  # noqa: BLE001  # one contract must not keep the others from being checked
+            verdict_now = not_checked(declared, f"the check failed ({type(exc).__name__})")
+        answer = verdict(verdict_now, scope)
         result = ContractResult(at, answer.state, answer.model_dump(mode="json"))
-        note(connection, contract_id, result, at + EVERY)
+        note(connection, stored, result, at + EVERY)

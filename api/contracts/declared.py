@@ -8,15 +8,17 @@ gets somewhere. ``runs`` and ``steps`` say of which, in the filter language.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from api.contracts.judging import SIGNS, Sign
+from store.queries.conditions import shown
 from store.queries.errors import InvalidParameter
 from store.queries.filters import Filters, parse
 from store.queries.language import MAX_CHARS
@@ -24,9 +26,13 @@ from store.queries.vocabulary import RUNS, STEP_TYPES, STEPS
 
 MAX_CONTRACTS = 200
 MAX_FILE_BYTES = 256 * 1024
+_MAX_VALUES = 1 << 20
+"""Of a file, texts counted by their characters, when everything that it repeats by a name is written out."""
+_LONGEST = timedelta(days=100_000)
+"""Back from now it is still a date."""
 ID_FORM = "1 to 128 characters of A-Z, a-z, 0-9, ., _ and -"
 _ID = r"^[A-Za-z0-9._-]{1,128}$"
-_SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*", re.ASCII)
+_SHARE = re.compile(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*(%?)\s*", re.ASCII)
 _DURATION = re.compile(r"(\d{1,6})\s*([mhd])", re.ASCII)
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 FIGURES = tuple(
@@ -41,12 +47,12 @@ class ContractProblem(ValueError):
 
 
 def _share(value: Any) -> Any:
-    found = _SHARE.fullmatch(value) if isinstance(value, str) else None
-    try:
-        share = Fraction(found[1]) / 100 if found else Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        share = Fraction(-1)
-    if isinstance(value, bool) or not 0 <= share <= 1:
+    share = Fraction(-1)
+    if isinstance(value, str) and (found := _SHARE.fullmatch(value)):
+        share = Fraction(found[1]) / (100 if found[2] else 1)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        share = Fraction(str(value))
+    if not 0 <= share <= 1:
         raise ValueError("must be a share such as 5 % or 0.05, from 0 to 1")
     return share
 
@@ -54,12 +60,14 @@ def _share(value: Any) -> Any:
 def duration(value: Any) -> Any:
     """Return the length of time that ``90m``, ``24h`` or ``7d`` says."""
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if found is None or not int(found[1]):
-        raise ValueError("must be a length of time such as 90m, 24h or 7d")
-    return int(found[1]) * _UNITS[found[2]]
+    length = int(found[1]) * _UNITS[found[2]] if found else timedelta(0)
+    if not timedelta(0) < length <= _LONGEST:
+        raise ValueError(f"must be a length of time such as 90m, 24h or 7d, at most {_LONGEST.days}d")
+    return length
 
 
 Share = Annotated[Fraction, BeforeValidator(_share)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Window = Annotated[timedelta, BeforeValidator(duration)]
 Expression = Annotated[str, Field(min_length=1, max_length=MAX_CHARS)]
 
@@ -101,10 +109,10 @@ class FigureOfSteps(_Limited):
     """A percentile or mean over steps."""
 
     of: Literal[FIGURES]  # type: ignore[valid-type]
-    at_most: float | None = None
-    below: float | None = None
-    at_least: float | None = None
-    above: float | None = None
+    at_most: Number | None = None
+    below: Number | None = None
+    at_least: Number | None = None
+    above: Number | None = None
 
 
 class ShareOfReason(_Limited):
@@ -173,6 +181,8 @@ class Contract(_Declared):
         for field, text in (("runs", self.runs), ("steps", self.steps)):
             if text is not None:
                 _understood(field, text)
+        if self.steps is not None:
+            _understood("steps", joined(self.steps, _ADDED))
         if self.share_of_runs is not None:
             _understood("share_of_runs.where", self.share_of_runs.where)
         return self
@@ -187,6 +197,15 @@ class Contract(_Declared):
         """The sign and what it compares with."""
         limited: _Limited = getattr(self, self.kind)
         return limited.limit
+
+
+def joined(expression: str | None, other: str) -> str:
+    """Return the expression of which both are true."""
+    return f"({expression}) and {other}" if expression else other
+
+
+_ADDED = f"duration_ms >= {-sys.float_info.max!r}"
+"""As long as anything that a check joins to ``steps``: the language bounds length and depth."""
 
 
 def _understood(field: str, text: str) -> Filters:
@@ -221,7 +240,8 @@ def contracts(document: Any) -> list[Contract]:
             found.append(contract(each))
         except ContractProblem as exc:
             name = each.get("id") if isinstance(each, Mapping) else None
-            raise ContractProblem(f"contracts[{place}]{f' ({name})' if name else ''}: {exc}") from None
+            named = f" ({shown(name)})" if isinstance(name, str) and name else ""
+            raise ContractProblem(f"contracts[{place}]{named}: {exc}") from None
     seen: set[str] = set()
     for place, each in enumerate(found):
         if each.id in seen:
@@ -230,18 +250,39 @@ def contracts(document: Any) -> list[Contract]:
     return found
 
 
-def load(text: str) -> Any:
-    """Return the document of a YAML file; raises ``ContractProblem`` with line and column."""
-    if len(text.encode()) > MAX_FILE_BYTES:
-        raise ContractProblem(f"a file of contracts has at most {MAX_FILE_BYTES} bytes")
+def load(file: BinaryIO) -> Any:
+    """
+    Return the document of a YAML file of contracts or of a rule.
+
+    Raises ``ContractProblem``, with line and column where it can, and ``OSError``.
+    """
+    content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ContractProblem(f"a file has at most {MAX_FILE_BYTES} bytes")
     try:
-        return yaml.safe_load(text)
+        document = yaml.safe_load(content.decode())
+        _check_size(document)
+        return document
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ContractProblem(f"{at}{exc.problem}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as exc:
         raise ContractProblem(f"no YAML: {exc}") from None
+
+
+def _check_size(document: Any) -> None:
+    """Raise for a document that is small in the file and huge, or endless, when its aliases are followed."""
+    values, left = 0, [document]
+    while left:
+        value = left.pop()
+        values += len(value) if isinstance(value, str | bytes) else 1
+        if values > _MAX_VALUES:
+            raise ContractProblem("too much is repeated by its aliases")
+        if isinstance(value, Mapping):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, list | set | tuple):
+            left += value
 
 
 def _pointed(error: ValidationError) -> str:

@@ -21,6 +21,8 @@ Degrees of freedom at most: shares are skewed and levels last for hours, so that
 number of buckets says. With 41, 13 of 1,000 quiet windows gave an alarm where 10 are stated; with 14, five.
 """
 _Z = 1.959963984540054
+_SAME = 1e-9
+"""Shares as near as that are equal: the same sum in another order."""
 
 
 class Place(NamedTuple):
@@ -151,12 +153,16 @@ def _series(history: History) -> list[_Series]:
     )
     for cell in history.given:
         given[_place(cell.kind), cell.reason][cell.bucket].append(cell)
+    # One record for all reasons of a step that were not given: a reason may be one of thousands.
+    quiet = {
+        place: [_bucket(by_bucket[n], ()) if n in by_bucket else None for n in range(history.buckets + PARTS)]
+        for place, by_bucket in ran.items()
+    }
     made = []
     for (place, reason), cells in given.items():
-        buckets = [
-            _bucket(steps, cells.get(number, ())) if (steps := ran[place].get(number)) else None
-            for number in range(history.buckets + PARTS)
-        ]
+        buckets = list(quiet[place])
+        for number, of_bucket in cells.items():
+            buckets[number] = _bucket(ran[place][number], of_bucket)
         # One that was declared and never given says nothing.
         if any(bucket is not None and bucket.candidates for bucket in buckets):
             made.append(_Series(place, reason, buckets))
@@ -206,7 +212,12 @@ def _test(series: _Series, restless: float, history: History) -> _Test:
         p_value = _all_in(given_before, len(before), len(before) + len(now))
         return _Test(series, "vanished", *levels, restless, p_value)
     variance = restless * (levels[0].variance + levels[1].variance)
-    t = (levels[1].mean - levels[0].mean) / math.sqrt(variance) if variance else 0.0
+    if not variance:
+        # Always the same before: the chance that just these buckets are the ones with another share.
+        other = sum(not math.isclose(bucket.mean, levels[0].mean, rel_tol=_SAME) for bucket in now)
+        p_value = _all_in(other, len(now), len(before) + len(now)) if other else 1.0
+        return _Test(series, "shifted", *levels, restless, p_value)
+    t = (levels[1].mean - levels[0].mean) / math.sqrt(variance)
     p_value = t_tail(t, min(_FREEDOM, known.buckets - 1))
     # Seldom given: that the buckets with it fell so unevenly must be as improbable.
     more = levels[1].mean > levels[0].mean

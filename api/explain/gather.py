@@ -11,7 +11,7 @@ from api.explain.records import AuditLine, Material
 from api.explain.stories import deciding_step, rival_in
 from store.decisions import DecisionColumns, about, rows
 from store.queries.decisions import decision_record
-from store.queries.run_columns import NO_COLUMNS, RunColumns
+from store.queries.run_columns import MAX_DECISIONS, NO_COLUMNS, RunColumns
 from store.queries.types import DecisionRecord, Journey, JourneyStep, RunDetail, RunRecord, StepRecord
 from store.reader import Reader
 
@@ -65,14 +65,14 @@ def gather_audit(reader: Reader, run_id: str) -> Audited | None:
     return Audited(run, lines)
 
 
-def read_columns(reader: Reader, detail: RunDetail) -> RunColumns:
+def read_columns(reader: Reader, detail: RunDetail, limit: int = MAX_DECISIONS) -> RunColumns:
     """The decisions of the last attempts of a run's steps; nothing is asked for where there are none."""
     wanted = [
         (step.step_id, step.attempt_key)
         for step in last_attempts(detail.steps)
         if step.completeness.decisions_stored
     ]
-    return reader.run_columns(detail.run.run_id, wanted) if wanted else NO_COLUMNS
+    return reader.run_columns(detail.run.run_id, wanted, limit) if wanted else NO_COLUMNS
 
 
 def _journey(detail: RunDetail, columns: RunColumns, item_id: str) -> Journey | None:

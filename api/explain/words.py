@@ -96,6 +96,7 @@ _CAUSES = {
     "client_queue": "dropped from the sender's queue",
     "client_policy": "left out by the sender",
     "shed": "shed by the server to keep up",
+    "store_away": "whose store was away",
     "over_limit": "beyond a limit of the server",
     "refused": "refused by the database",
     "truncated": "cut",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 WORDS: Mapping[str, str] = {
+    "not_declared": "the step does not declare how its rules judge, or that they judge each candidate alone",
     "short_circuit": "another rule of the step may never have been evaluated for it",
     "no_comparator": "the recorded verdicts do not show how value and threshold are compared",
     "contradiction": "the recorded verdicts do not follow from values and thresholds",

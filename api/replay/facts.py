@@ -22,6 +22,7 @@ class Declared:
     evaluation: str | None = None
     item_independent: bool | None = None
     comparators: Mapping[str, str] = field(default_factory=dict)
+    missing: str | None = None
 
 
 @dataclass(frozen=True)

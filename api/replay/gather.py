@@ -131,4 +131,9 @@ def _declared(said: Sequence[Mapping[str, Any]]) -> Declared:
     if not said or any(other != said[0] for other in said):
         return Declared()
     known = said[0]
-    return Declared(known.get("evaluation"), known.get("item_independent"), known.get("comparators") or {})
+    return Declared(
+        known.get("evaluation"),
+        known.get("item_independent"),
+        known.get("comparators") or {},
+        known.get("missing"),
+    )

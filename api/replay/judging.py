@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from api.replay.comparing import Number, Observation, comparator, is_number, side
+from api.replay.comparing import Number, Observation, is_number, side
 from api.replay.facts import PASSING, Change, StepFacts
 from api.replay.rules import (
     Rule,
     checks_are_all,
     evaluated,
+    evaluation,
     find_rule,
-    is_single,
     is_sole,
     rejected,
     rule_names,
@@ -58,30 +58,36 @@ def rejudge(step: StepFacts, changes: Sequence[Change], assume: bool) -> list[Ve
         return as_recorded(step)
     if step.looks_at_others or step.cuts:
         return [Verdict(None, "depends_on_others")] * len(results)
+    if step.declared.item_independent is not True and not assume:
+        # A quota, a budget, a list of duplicates: where one verdict turns, any other may.
+        return [Verdict(None, "not_declared")] * len(results)
     judge = _Judge(step, [rule for _, rule in rules], assume)
-    verdicts = [judge.verdict(d, of_one) for d, of_one in zip(step.decisions, results, strict=True)]
-    return verdicts if judge.closed else _guarded(step, verdicts)
+    return [judge.verdict(place, of_one) for place, of_one in enumerate(results)]
 
 
 class _Judge:
-    """One step under changed rules."""
+    """One step under changed rules, of which each candidate's verdict stands by itself."""
 
     def __init__(self, step: StepFacts, rules: Sequence[Rule], assume: bool) -> None:
+        self._step, self._rules = step, rules
         self._changed = {rule.name for rule in rules}
         self._by_checks = all(rule.by_checks for rule in rules)
         self._names = rule_names(step)
-        self._all_checks = self._by_checks and checks_are_all(step, assume)
-        independent = step.declared.item_independent is True
-        self._one_rule = is_single(step) or (assume and is_sole(step))
-        self.closed = assume or is_single(step) or self._all_checks or independent
-        """Whether letting more candidates through cannot wake a rule that the record does not show."""
-        self._explained = {
-            reason: assume or independent or _is_explained(step, reason)
-            for reason in {d.reason for d in step.decisions if rejected(d)}
-        }
+        self._declared = evaluation(step)
+        self._conjunction = assume or self._declared is not None
+        """Whether it is known that a candidate passes exactly if all rules let it."""
+        self._all_checks = self._by_checks and self._conjunction and checks_are_all(step)
+        if self._declared == "first_failure" and not step.passed and not assume:
+            self._all_checks = False  # nobody came to the last rule
+        self._one_rule = self._declared == "single" or (assume and is_sole(step))
 
-    def verdict(self, decision: Decision, results: Mapping[str | None, _Result]) -> Verdict:
+    def verdict(self, place: int, results: Mapping[str | None, _Result]) -> Verdict:
         """The verdict that follows from the results of the changed rules."""
+        decision = self._step.decisions[place]
+        if all(_unturned(rule.observed[place], results[rule.name]) for rule in self._rules):
+            return Verdict(decision.verdict)
+        if not self._conjunction:
+            return Verdict(None, "not_declared")
         if any(result.passed is False for result in results.values()):
             return Verdict(decision.verdict if rejected(decision) else "eliminated")
         others, cause = self._others(decision)
@@ -106,23 +112,12 @@ class _Judge:
             return _Result(True) if whole else _Result(None, "short_circuit")
         if decision.reason in self._changed or (decision.reason is None and self._changed & {None, ""}):
             return _Result(True) if self._one_rule else _Result(None, "short_circuit")
-        return _Result(False) if self._explained[decision.reason] else _Result(None, "depends_on_others")
+        return _Result(False)
 
 
-def _guarded(step: StepFacts, verdicts: list[Verdict]) -> list[Verdict]:
-    """
-    The verdicts, without those that a rule unknown to the record could turn.
-
-    Where candidates newly pass, a rule that counts or compares them (a quota, duplicates) may now
-    reject others. Only a filter is taken at its word that fewer of them change nothing.
-    """
-    more = any(rejected(d) and v.passes is not False for d, v in zip(step.decisions, verdicts, strict=True))
-    if not more and step.step_type == "filter":
-        return verdicts
-    return [
-        Verdict(None, "short_circuit") if v.passes and not rejected(d) else v
-        for d, v in zip(step.decisions, verdicts, strict=True)
-    ]
+def _unturned(before: Observation | None, now: _Result) -> bool:
+    """Whether the rule is known to say what it said: then so does the step, however it joins its rules."""
+    return before is not None and before.passed is not None and now.passed is before.passed
 
 
 def _same(
@@ -153,6 +148,9 @@ def _result(step: StepFacts, rule: Rule, change: Change, place: int, assume: boo
         return _Result(None, "own_thresholds")
     if _stays(before, rule, change):
         return _Result(before.passed)
+    if before.missing and step.declared.missing is not None:
+        fails = step.declared.missing == "fails"
+        return _Result(None, "contradiction") if before.passed is fails else _Result(before.passed)
     if not rule.known(step, assume):
         return _Result(None, "no_comparator" if rule.comparator.signs else "contradiction")
     limit = before.threshold if is_number(before.threshold) else rule.threshold
@@ -186,13 +184,3 @@ def _without_value(before: Observation, rule: Rule, *, loosened: bool) -> _Resul
 def _given(change: Change) -> Number:
     assert change.threshold is not None  # a change says one of them
     return change.threshold
-
-
-def _is_explained(step: StepFacts, reason: str | None) -> bool:
-    """Whether each rejection for this reason bears a value on the wrong side of its threshold."""
-    observed = [
-        Observation(False, d.value, d.threshold) for d in step.decisions if rejected(d) and d.reason == reason
-    ]
-    measured = all(is_number(o.value) and is_number(o.threshold) for o in observed)
-    sign = step.declared.comparators.get(reason or "")
-    return measured and bool(comparator(observed, sign).signs)

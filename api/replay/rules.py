@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +73,18 @@ def find_rule(step: StepFacts, name: str | None, assume: bool) -> Rule:
     )
 
 
+def evaluation(step: StepFacts) -> str | None:
+    """How the rules judge, as the step declares it and the record does not contradict."""
+    said = step.declared.evaluation
+    if said == "single":
+        return said if len(rule_names(step)) <= 1 else None
+    checked = any(decision.checks for decision in step.decisions)
+    return said if not checked or checks_are_all(step) else None
+
+
 def is_single(step: StepFacts) -> bool:
     """Whether the step declares one rule, and the record does not show two."""
-    return (
-        step.declared.evaluation == "single" and len({d.reason for d in step.decisions if rejected(d)}) <= 1
-    )
+    return evaluation(step) == "single"
 
 
 def is_sole(step: StepFacts) -> bool:
@@ -91,10 +98,8 @@ def rejected(decision: Decision) -> bool:
     return decision.verdict == "eliminated"
 
 
-def checks_are_all(step: StepFacts, assume: bool) -> bool:
+def checks_are_all(step: StepFacts) -> bool:
     """Whether the checks of each candidate account for its verdict, so that no rule stands beside them."""
-    if not step.decisions or (step.evidence != "full" and step.declared.evaluation != "all" and not assume):
-        return False
     return all(_accounts(decision) for decision in step.decisions)
 
 
@@ -142,6 +147,8 @@ def _of_reason(step: StepFacts, name: str | None, assume: bool) -> list[Observat
     mine = _thresholds(step, lambda d: d.reason == name or (name == "" and d.reason is None))
     others = _thresholds(step, lambda d: d.reason != name)
     single, sole = is_single(step), is_sole(step)
+    # Of rules that nobody declared, one that fails need not remove a candidate.
+    silent = Observation(True if assume or evaluation(step) else None)
     found: list[Observation | None] = []
     for d in step.decisions:
         if d.verdict not in PASSING:
@@ -152,9 +159,9 @@ def _of_reason(step: StepFacts, name: str | None, assume: bool) -> list[Observat
         told = single or (name is not None and d.reason == name)
         if not told and assume:
             told = (sole and same) or (d.threshold in mine and d.threshold not in others)
-        found.append(Observation(True, d.value, d.threshold, d.value_missing) if told else Observation(True))
+        found.append(Observation(True, d.value, d.threshold, d.value_missing) if told else silent)
     return found
 
 
-def _thresholds(step: StepFacts, of: Any) -> set[Any]:
+def _thresholds(step: StepFacts, of: Callable[[Decision], bool]) -> set[Any]:
     return {d.threshold for d in step.decisions if rejected(d) and of(d) and is_number(d.threshold)}

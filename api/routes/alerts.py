@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +29,7 @@ from api.schemas_alerts import (
     shown_event,
     shown_rule,
 )
-from store.alerts import AlertShelf, GroupState, StoredRule
+from store.alerts import AlertEvent, AlertShelf, GroupState, StoredRule
 from store.queries.conditions import parse_time, shown
 from store.reader import Reader
 
@@ -187,7 +188,12 @@ class _Rules:
     def delete(self, rule_id: str) -> None:
         stored, _, _ = self.one(rule_id)
         now = datetime.now(UTC)
-        if not self._shelf.delete(rule_id, ending(_declared(stored), now, "the rule was deleted"), now):
+        try:
+            end = ending(_declared(stored), now, "the rule was deleted")
+        except NotFound:
+            # Of another version of the server: what cannot be understood can still be deleted.
+            end = _nothing_told
+        if not self._shelf.delete(rule_id, end, now):
             raise _unknown(rule_id)
 
     def test(self, rule_id: str) -> AlertTest:
@@ -214,6 +220,10 @@ class _Rules:
         except NotFound:
             of_known = declared
         return ending(of_known, now, "the rule was replaced")
+
+
+def _nothing_told(_known: Mapping[str, GroupState]) -> tuple[list[GroupState], list[AlertEvent]]:
+    return [], []
 
 
 def _declared(stored: StoredRule) -> AlertRule:

@@ -14,6 +14,7 @@ from api.routes.runs import known_text
 from api.schemas_drift import DriftAnswer, MaskedReasons, drift_answer, masked_answer
 from store.queries.conditions import shown
 from store.queries.drift import DEFAULT_AGAINST, DEFAULT_ALARMS, DEFAULT_WINDOW, parse_drift
+from store.queries.errors import QueryTimeout
 from store.queries.filters import Filters, PageRequest
 from store.reader import Reader
 
@@ -73,7 +74,11 @@ def reason_drift(request: Request) -> DriftAnswer:
     """
     reader: Reader = request.app.state.reader
     question = parse_drift(request.query_params.multi_items())
-    history = reader.reason_history(question)
+    try:
+        history = reader.reason_history(question)
+    except QueryTimeout as exc:
+        advice = "ask about one pipeline, or with a shorter window and against"
+        raise QueryTimeout(exc.timeout_ms, advice) from exc
     return drift_answer(question, history, detect(history, question.alarms_per_1000))
 
 

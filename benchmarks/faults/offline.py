@@ -3,7 +3,7 @@ The same runs and the same answers without client, collector, database and socke
 
 Takes a sixth of the time. What the client would record is made here from the outcome of each step, then
 X-Ray's own functions are called. Differs from the real thing in that no run that is asked about is ever
-in the baseline of another, and in which decisions a sample holds; 96 % of 336 answers were the same.
+in the baseline of another, and in which decisions a sample holds.
 """
 
 from __future__ import annotations

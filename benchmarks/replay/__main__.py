@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 
 import xray_otel as xray
@@ -65,31 +64,20 @@ def report(tally: Tally) -> list[str]:
         f"every fate certain: {tally.whole[True]} of {tally.whole.total()}",
         *_shares(tally),
     ]
-    kinds = Counter[tuple[str, str]]()
-    for (kind, capture, _), n in tally.by_kind.items():
-        kinds[kind, capture] += n
-    for (kind, capture), n in sorted(
-        kinds.items(), key=lambda entry: (entry[0][0].split(",")[0] not in INDEPENDENT, entry[0])
-    ):
-        lines.append(f"  {kind}, {capture}: {tally.by_kind[kind, capture, 'whole'] / n:.1%} of {n}")
-        causes = {c: n for (k, level, c), n in tally.verdicts.items() if (k, level) == (kind, capture)}
-        told = ", ".join(
-            f"{cause} {n / max(1, sum(causes.values())):.1%}"
-            for cause, n in sorted(causes.items(), key=lambda entry: -entry[1])
+    for (how, kind, capture), share in sorted(tally.filters.items()):
+        lines.append(f"  {how}, {kind}, {capture}: {share}")
+        causes = ", ".join(
+            f"{cause} {n / share.verdicts.total():.1%}" for cause, n in share.verdicts.most_common()
         )
-        lines.append(f"      verdicts: {told}")
+        lines.append(f"      {causes}")
     lines.append("flips: " + ", ".join(f"{word} {n}" for word, n in sorted(tally.flips.items())))
     return lines
 
 
 def _shares(tally: Tally) -> Iterator[str]:
-    less = [f"{kind}, told less" for kind in INDEPENDENT]
-    for title, kinds in (
-        ("item-independent filters at full capture", [*INDEPENDENT, *less]),
-        ("those with comparisons, and values of kept candidates recorded", INDEPENDENT),
-    ):
-        changes, verdicts = tally.share(*kinds)
-        yield f"{title}: {verdicts:.1%} of verdicts certain; all of them in {changes:.1%} of changes"
+    yield "item-independent filters at full capture, certain:"
+    for title, how in (("recorded as docs/sdk.md advises", "advised"), ("as found", "found"), ("both", "")):
+        yield f"  {title}: {tally.share(how, *INDEPENDENT)}"
 
 
 if __name__ == "__main__":

@@ -11,21 +11,29 @@ import xray_otel as xray
 from benchmarks.replay.steps import PASSING, Changed, Item, Row, Rule, Setting, Step, judge, score_of
 
 _FIELDS = ("price", "rating", "weight", "relevance")
-_KINDS = (
+_ADVISED = (
+    *("compared",) * 4,
+    *("hand",) * 3,
+    *("checks_in_turn",) * 3,
+    *("checks_all",) * 4,
+    *("own",) * 2,
+)
+"""One rule: by the client's comparison, or own code that says so; several: checks of each candidate."""
+_FOUND = (
     *("single",) * 4,
     *("hand",) * 3,
     *("in_turn",) * 2,
     "checks_in_turn",
     *("checks_all",) * 4,
     *("own",) * 2,
-    "quota",
-    "unique",
-    "enough",
-    "average",
-    "moody",
+    "veiled",
+    "any_of",
 )
-_CHECKED = ("checks_all", "checks_in_turn")
-_SEVERAL = ("in_turn", "checks_in_turn", "checks_all", "unique", "enough")
+"""As code is that nobody wrote with replay in mind."""
+_DEPENDENT = ("quota", "budget", "unique", "enough", "average", "moody")
+_SEVERAL = ("in_turn", "checks_in_turn", "checks_all", "any_of", "veiled", "unique", "enough")
+_BY_FILTER = ("compared", "single", "veiled", "quota", "budget")
+CHECKED = ("checks_all", "checks_in_turn", "any_of")
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,8 @@ def _setting(step: Step, rule: str | None, rows: Sequence[Row], random: Random) 
     if chance < 0.2 or step.kind == "own":
         return Setting(scale=random.choice((0.5, 0.9, 0.95, 1.05, 1.1, 2.0)))
     values = [v for row in rows if type(v := known.observed(row.item)) in (int, float) and v == v]
+    if step.kind == "budget":
+        values = [row.value for row in rows if row.value is not None]
     if chance < 0.5 and values and step.kind != "quota":
         return Setting(threshold=random.choice(values))
     if step.kind == "quota":
@@ -192,21 +202,27 @@ def _value(random: Random, gaps: bool) -> float | int | None:
 
 
 def _filter(random: Random, name: str, inputs: Sequence[str]) -> Step:
-    kind = random.choice(_KINDS)
+    chance = random.random()
+    advised = chance < 0.4
+    kind = random.choice(_ADVISED if advised else _FOUND if chance < 0.75 else _DEPENDENT)
     count = random.choice((2, 2, 3)) if kind in _SEVERAL else 0 if kind == "moody" else 1
     if kind in ("unique", "enough"):
         count = random.choice((0, 1, 1))
     rules = [_rule(random, f"{name}_{field}", field) for field in random.sample(_FIELDS[:3], count)]
     if kind == "quota":
         rules = [Rule(f"{name}_quota", "price", "<", random.choice((2, 3, 8)))]
-    step = Step(
-        name, kind, "filter", rules, inputs=inputs, records=random.choice(("all", "all", "first", "none"))
-    )
-    return replace(step, type="llm" if kind == "moody" else "filter", declares=_declared(random, step))
+    elif kind == "budget":
+        rules = [Rule(f"{name}_budget", "price", random.choice(("<", "<=")), random.choice((90.0, 700)))]
+    elif kind == "compared":
+        rules = [replace(rule, missing="drop", form=random.choice(("compare", "band"))) for rule in rules]
+    records = "all" if advised else random.choice(("all", "all", "first", "none"))
+    step = Step(name, kind, "filter", rules, inputs=inputs, records=records, advised=advised)
+    declares = _advised(step) if advised else _declared(random, step)
+    return replace(step, type="llm" if kind == "moody" else "filter", declares=declares)
 
 
 def _rule(random: Random, name: str, field: str) -> Rule:
-    sign = random.choice(("<", "<=", ">", ">="))
+    sign: Literal["<", "<=", ">", ">="] = random.choice(("<", "<=", ">", ">="))
     share = random.choice((0.25, 0.5, 0.75, 0.98))
     threshold = 100 * share if sign in ("<", "<=") else 100 * (1 - share)
     if random.random() < 0.3:
@@ -219,26 +235,41 @@ def _rule(random: Random, name: str, field: str) -> Rule:
     return Rule(name, field, sign, threshold, random.choice(("keep", "drop", "drop", "zero")), form)
 
 
+def _advised(step: Step) -> dict[str, Any]:
+    """All that is true of it; the client's comparison says so itself."""
+    if step.kind == "compared":
+        return {}
+    found: dict[str, Any] = {"item_independent": True, "evaluation": _EVALUATIONS[step.kind]}
+    if all(rule.form in ("compare", "band") for rule in step.rules):
+        found["comparators"] = {rule.name: rule.sign for rule in step.rules}
+    words = {"keep": "passes", "drop": "fails"}
+    of_rules = {words.get(rule.missing) for rule in step.rules}
+    if len(of_rules) == 1 and None not in of_rules:
+        found["missing"] = of_rules.pop()
+    return found
+
+
+_EVALUATIONS = {
+    "single": "single",
+    "hand": "single",
+    "own": "single",
+    "checks_all": "all",
+    "checks_in_turn": "first_failure",
+    "in_turn": "first_failure",
+}
+
+
 def _declared(random: Random, step: Step) -> dict[str, Any]:
     """Nothing, or what is true of it."""
     found: dict[str, Any] = {}
-    dependent = step.kind in ("quota", "unique", "enough", "average", "moody")
     if random.random() < 0.5:
-        found["item_independent"] = not dependent
+        found["item_independent"] = step.kind not in _DEPENDENT
     if step.kind == "unique" and random.random() < 0.5:
         found["merges"] = True
-    if random.random() < 0.5:
-        if step.kind in ("single", "hand", "own"):
-            found["evaluation"] = "single"
-        elif step.kind == "checks_all":
-            found["evaluation"] = "all"
-        elif step.kind in ("in_turn", "checks_in_turn"):
-            found["evaluation"] = "first_failure"
-    if (
-        random.random() < 0.3
-        and all(rule.form in ("compare", "band") for rule in step.rules)
-        and step.kind != "quota"
-    ):
+    if step.kind in _EVALUATIONS and random.random() < 0.5:
+        found["evaluation"] = _EVALUATIONS[step.kind]
+    compares = all(rule.form in ("compare", "band") for rule in step.rules)
+    if random.random() < 0.3 and compares and step.kind not in ("quota", "budget", "veiled"):
         found["comparators"] = {rule.name: rule.sign for rule in step.rules}
     return found
 
@@ -254,7 +285,7 @@ def _record(step: Step, slate: Sequence[Item], recorder: xray.Step) -> list[Row]
     recorder.declare(**{name: said for name, said in step.declares.items() if name != "merges"})
     if step.kind == "source":
         recorder.accept_all([item.id for item in step.items])
-    elif step.kind in ("single", "quota") and step.rules:
+    elif step.kind in _BY_FILTER:
         _filtered(step, slate, rows, recorder)
     elif step.kind == "rank":
         kept = recorder.rank(slate, score_of, top_k=step.top_k, key="id")
@@ -269,16 +300,18 @@ def _record(step: Step, slate: Sequence[Item], recorder: xray.Step) -> list[Row]
 
 
 def _filtered(step: Step, slate: Sequence[Item], rows: Sequence[Row], recorder: xray.Step) -> None:
-    """By the client's own filter, with the verdicts that the predicate comes to in its turn."""
-    verdicts, values = iter(rows), iter(rows)
-    kept = recorder.filter(
-        slate,
-        lambda _: next(verdicts).verdict == "kept",
-        key="id",
-        value=lambda _: xray.MISSING if (row := next(values)).missing else row.value,
-        threshold=step.rules[0].threshold,
-        reason=step.rules[0].name,
-    )
+    """By the client's own filter; a predicate comes to the verdicts in its turn."""
+    rule, verdicts, values = step.rules[0], iter(rows), iter(rows)
+    common: dict[str, Any] = {"key": "id", "threshold": rule.threshold, "reason": rule.name}
+    if step.kind == "compared":
+        kept = recorder.filter(slate, value=rule.observed, comparator=rule.sign, **common)
+    else:
+        kept = recorder.filter(
+            slate,
+            lambda _: next(verdicts).verdict == "kept",
+            value=lambda _: xray.MISSING if (row := next(values)).missing else row.value,
+            **common,
+        )
     assert kept == [row.item for row in rows if row.verdict == "kept"]
 
 
@@ -288,14 +321,14 @@ def _one(step: Step, row: Row, recorder: xray.Step) -> None:
         "threshold": row.threshold,
         "score": row.score,
     }
-    if step.kind in _CHECKED:
+    if step.kind in CHECKED:
         checks = [
             {"name": c["name"], "value": c["value"], "threshold": c["threshold"], "passed": c["passed"]}
             for c in row.checks or ()
         ]
         figures = {"checks": checks}
     if row.verdict == "kept":
-        if step.records == "none" and step.kind not in _CHECKED:
+        if step.records == "none" and step.kind not in CHECKED:
             figures = {"score": row.score}
         recorder.accept(row.item.id, row.reason, **figures)
     elif row.verdict == "eliminated":

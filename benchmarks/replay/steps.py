@@ -2,7 +2,8 @@
 Steps that really decide, by rules whose thresholds can be changed.
 
 Each kind has its trap for whoever judges by the record alone: rules that reject nobody, values that
-count other candidates, thresholds that follow from the slate, missing values taken for 0.
+count other candidates or add them up, thresholds that follow from the slate, second rules inside of a
+predicate, rules of which one is enough, missing values taken for 0.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 SIGNS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -52,7 +53,7 @@ class Rule:
 
     name: str
     field: str
-    sign: str
+    sign: Literal["<", "<=", ">", ">="]
     threshold: float | int
     missing: str = "drop"
     """keep, drop, or zero: takes a missing value for 0."""
@@ -110,6 +111,8 @@ class Step:
     inputs: Sequence[str] = ()
     """Names of the steps whose output it takes; empty for a source."""
     declares: Mapping[str, Any] = field(default_factory=dict)
+    advised: bool = False
+    """Recorded as docs/sdk.md advises."""
     says_parents: bool = False
     records: str = "all"
     """What it records of kept candidates: all (the last rule's value), first, none."""
@@ -122,7 +125,7 @@ class Step:
         """Names of the rules that can be changed, and None where it keeps a number."""
         if self.kind in ("rank", "diverse", "select"):
             return [None] if self.kind != "select" else []
-        return [rule.name for rule in self.rules]
+        return [rule.name for rule in (self.rules[:1] if self.kind == "veiled" else self.rules)]
 
 
 def judge(step: Step, slate: Sequence[Item], changed: Changed) -> list[Row]:
@@ -188,6 +191,42 @@ def _every(_step: Step, slate: Sequence[Item], limits: _Limits) -> Iterator[Row]
         failed = [check["name"] for check in made if not check["passed"]]
         verdict, reason = ("eliminated", failed[0]) if failed else ("kept", None)
         yield Row(item, verdict, reason, checks=made)
+
+
+def _veiled(_step: Step, slate: Sequence[Item], limits: _Limits) -> Iterator[Row]:
+    """A predicate of two rules, told as if the first were all."""
+    shown = _step.rules[0]
+    for item in slate:
+        passed = all(rule.says(item, limits.limit(rule)) for rule in limits.rules)
+        verdict, reason = ("kept", None) if passed else ("eliminated", shown.name)
+        yield Row(item, verdict, reason, **_seen(shown, item, limits.limit(shown)))
+
+
+def _any_of(_step: Step, slate: Sequence[Item], limits: _Limits) -> Iterator[Row]:
+    """All checks are made and told, and one that passes is enough."""
+    for item in slate:
+        made: list[dict[str, Any]] = []
+        for rule in _step.rules:
+            limit = limits.limit(rule)
+            passed = rule not in limits.rules or rule.says(item, limit)
+            made.append({"name": rule.name, "passed": passed} | _seen(rule, item, limit))
+        passed = any(check["passed"] for check in made)
+        yield Row(item, "kept" if passed else "eliminated", None if passed else "none_of", checks=made)
+
+
+def _budget(_step: Step, slate: Sequence[Item], limits: _Limits) -> Iterator[Row]:
+    """As long as the sum of what was kept stays within; the value is the sum."""
+    total = 0.0
+    for item in slate:
+        row = Row(item, "kept")
+        for rule in limits.rules:
+            limit = limits.limit(rule)
+            value = item.fields[rule.field]
+            then = total + (0.0 if value is None or math.isnan(value) else value)
+            verdict, reason = ("kept", None) if SIGNS[rule.sign](then, limit) else ("eliminated", rule.name)
+            row = Row(item, verdict, reason, value=then, threshold=limit)
+            total = then if row.verdict == "kept" else total
+        yield row
 
 
 def _own(_step: Step, slate: Sequence[Item], limits: _Limits) -> Iterator[Row]:
@@ -291,11 +330,15 @@ def _diverse(_step: Step, slate: Sequence[Item], limits: _Limits) -> Iterator[Ro
 
 _KINDS: Mapping[str, Callable[[Step, Sequence[Item], _Limits], Iterator[Row]]] = {
     "source": _source,
+    "compared": _in_turn,
     "single": _in_turn,
+    "veiled": _veiled,
     "hand": _in_turn,
     "in_turn": _in_turn,
     "checks_in_turn": _in_turn,
     "checks_all": _every,
+    "any_of": _any_of,
+    "budget": _budget,
     "own": _own,
     "quota": _quota,
     "unique": _unique,
@@ -306,5 +349,15 @@ _KINDS: Mapping[str, Callable[[Step, Sequence[Item], _Limits], Iterator[Row]]] =
     "select": _rank,
     "diverse": _diverse,
 }
-INDEPENDENT = ("single", "hand", "in_turn", "checks_in_turn", "checks_all", "own")
+INDEPENDENT = (
+    "compared",
+    "single",
+    "veiled",
+    "hand",
+    "in_turn",
+    "checks_in_turn",
+    "checks_all",
+    "any_of",
+    "own",
+)
 """Kinds that judge each candidate by itself."""

@@ -12,6 +12,8 @@ from typing import Any
 import xray_otel as xray
 from api.replay.asking import understood
 from api.replay.contrast import contrast
+from api.replay.engine import rerun
+from api.replay.facts import Change
 from api.replay.flip import Flip, smallest_flip
 from api.replay.gather import Told, gather
 from api.replay.result import Answer, replay
@@ -21,8 +23,6 @@ from store.queries.errors import InvalidParameter
 from store.reader import Reader
 
 FLUSH_S = 120.0
-_CHECKED = ("checks_all", "checks_in_turn", "single")
-"""Kinds that record what each kept candidate was compared by, whatever ``records`` says."""
 
 
 @dataclass
@@ -36,6 +36,39 @@ class Run:
 
 
 @dataclass
+class Share:
+    """How much of what changes of one rule do to its step is certain."""
+
+    changes: int = 0
+    whole: int = 0
+    """Those of which every verdict of the step is certain."""
+    turning: int = 0
+    """Those that truly turn a verdict."""
+    turned: int = 0
+    """Those of them of which each verdict that turns is certain."""
+    verdicts: Counter[str] = field(default_factory=Counter)
+    """Of all candidates: ``certain``, or why not."""
+
+    def add(self, other: Share) -> None:
+        """Take up others."""
+        self.changes += other.changes
+        self.whole += other.whole
+        self.turning += other.turning
+        self.turned += other.turned
+        self.verdicts += other.verdicts
+
+    def __str__(self) -> str:
+        def share(part: int, of: int) -> str:
+            return f"{part / of:.1%}" if of else "-"
+
+        return (
+            f"every verdict in {share(self.whole, self.changes)} of {self.changes} changes, "
+            f"each that turns in {share(self.turned, self.turning)} of {self.turning}, "
+            f"{share(self.verdicts['certain'], self.verdicts.total())} of verdicts"
+        )
+
+
+@dataclass
 class Tally:
     """What came of the changes."""
 
@@ -46,27 +79,19 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
     """Certain answers that truly running contradicts."""
     assumed_wrong: int = 0
-    by_kind: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    """(kind, capture, whole or not): changes of one rule, by whether every verdict of the step is certain."""
     whole: Counter[bool] = field(default_factory=Counter)
     """Changes by whether the fate of every item is certain."""
-    verdicts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    """(kind, capture, cause): verdicts of the changed step; cause: certain, or why it is not."""
+    filters: dict[tuple[str, str, str], Share] = field(default_factory=dict)
+    """(recorded as advised or as found, kind, capture): of changes of one rule of such a step."""
     flips: Counter[str] = field(default_factory=Counter)
 
-    def share(self, *kinds: str) -> tuple[float, float]:
-        """
-        Of changes of one rule of these kinds at full capture: those of which each verdict is certain, and
-        the share of single verdicts that are.
-        """
-        changes, verdicts = Counter[str](), Counter[bool]()
-        for (kind, capture, whole), n in self.by_kind.items():
-            if kind in kinds and capture == "full":
-                changes[whole] += n
-        for (kind, capture, cause), n in self.verdicts.items():
-            if kind in kinds and capture == "full":
-                verdicts[cause == "certain"] += n
-        return changes["whole"] / max(1, changes.total()), verdicts[True] / max(1, verdicts.total())
+    def share(self, how: str, *kinds: str) -> Share:
+        """Of changes of steps of these kinds at full capture, recorded so (``""``: either way)."""
+        found = Share()
+        for (recorded, kind, capture), share in self.filters.items():
+            if kind in kinds and capture == "full" and how in ("", recorded):
+                found.add(share)
+        return found
 
 
 def recorded(seeds: Sequence[str]) -> list[Run]:
@@ -115,7 +140,7 @@ def try_changes(run: Run, told: Told, count: int, tally: Tally) -> None:
         tally.answers.update(item.certainty for item in answer.items.values())
         tally.whole[all(item.certainty == "certain" for item in answer.items.values())] += 1
         if len(changed) == 1:
-            _note_kind(run, answer, changed, tally)
+            _note_filter(run, told, question.changes, truth, tally)
 
 
 def disagreements(answer: Answer, truth: Executed) -> Iterator[str]:
@@ -130,23 +155,25 @@ def disagreements(answer: Answer, truth: Executed) -> Iterator[str]:
             yield f"{line.step} lets {out} go on, not {line.low} to {line.high}"
 
 
-def _note_kind(
-    run: Run, answer: Answer, changed: Mapping[tuple[str, str | None], Setting], tally: Tally
-) -> None:
-    [(name, _)] = changed
-    step = next(step for step in run.pipeline.steps if step.name == name)
-    line = next(line for line in answer.steps if line.step == name)
-    whole = "whole" if line.low == line.high else "open"
-    kind = step.kind
-    if kind in INDEPENDENT and (
-        any(rule.form not in ("compare", "band") for rule in step.rules)
-        or (kind not in _CHECKED and step.records != "all")
-    ):
-        kind = f"{kind}, told less"
-    tally.by_kind[kind, run.pipeline.capture, whole] += 1
-    open_ones = Counter(line.unknown)
-    open_ones["certain"] = len(run.executed[name]) - open_ones.total()
-    tally.verdicts.update({(kind, run.pipeline.capture, cause): n for cause, n in open_ones.items()})
+def _note_filter(run: Run, told: Told, changes: Sequence[Change], truth: Executed, tally: Tally) -> None:
+    """How much of the changed step's verdicts is certain; those of filters stand in the slate's order."""
+    [facts] = [step for step in told.steps if step.step_id == changes[0].step_id]
+    step = next(step for step in run.pipeline.steps if step.name == facts.name)
+    if step.kind not in INDEPENDENT:
+        return
+    said = rerun(told.steps, changes, assume=False).steps[facts.step_id].verdicts
+    rows = list(zip(run.executed[step.name], truth[step.name], strict=True))
+    turns = [before.verdict != after.verdict for before, after in rows]
+    share = Share(changes=1, turning=int(any(turns)))
+    if run.pipeline.capture == "full":
+        for number, (verdict, (_, after)) in enumerate(zip(said, rows, strict=True)):
+            if verdict.word is not None and verdict.word != after.verdict:
+                tally.wrong.append(f"{run.seed}: {changes}: {number} is {after.verdict}, not {verdict.word}")
+        share.turned = int(any(turns) and all(v.word for v, t in zip(said, turns, strict=True) if t))
+    share.whole = int(all(verdict.word is not None for verdict in said))
+    share.verdicts.update("certain" if v.word is not None else v.cause or "" for v in said)
+    how = "advised" if step.advised else "found"
+    tally.filters.setdefault((how, step.kind, run.pipeline.capture), Share()).add(share)
 
 
 def try_flips(run: Run, told: Told, count: int, tally: Tally) -> None:

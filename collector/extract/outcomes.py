@@ -85,6 +85,9 @@ def _outcome(
     item_id = sent.get("item_id")
     if item_id is not None and (not isinstance(item_id, str | int) or isinstance(item_id, bool)):
         raise Unusable(f"{called['item_id']} must be a text")
+    if item_id == "":
+        # Not the run's own: whoever lost the id of the item did not mean all of the run.
+        raise Unusable(f"{called['item_id']} must not be empty; leave it out where the run itself is meant")
     clean_label = name(label, called["name"], flags)
     if clean_label is None:
         raise Unusable(f"{called['name']} must be a text of 1 to {NAME_BYTES} bytes")

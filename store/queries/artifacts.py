@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, FromClause, Text, and_, cast, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
+from store.artifacts.objects import ObjectKey
 from store.queries.derived import of_run
 from store.queries.records import artifact_record
 from store.queries.types import ArtifactContent
@@ -64,7 +65,7 @@ def content(connection: Connection, artifact_id: str) -> ArtifactContent | None:
     columns = {name: value.label(name) for name, value in described(artifacts).items()}
     row = (
         connection.execute(
-            select(*columns.values(), blob.c.data)
+            select(*columns.values(), blob.c.data, blob.c.object_run_key)
             .select_from(
                 artifacts.outerjoin(blob, and_(of_run(blob, artifacts), blob.c.sha256 == artifacts.c.sha256))
             )
@@ -77,4 +78,6 @@ def content(connection: Connection, artifact_id: str) -> ArtifactContent | None:
     if row is None:
         return None
     record = artifact_record({name: row[name] for name in columns})
-    return ArtifactContent(record, row["data"])
+    placed = row["object_run_key"]
+    path = None if placed is None else str(ObjectKey(placed.bytes, bytes.fromhex(record.sha256)))
+    return ArtifactContent(record, row["data"], path)

@@ -32,6 +32,8 @@ from store.schema import runs, steps
 PARTS = 6
 """Time buckets of the window."""
 MAX_BUCKETS = 2_000
+MAX_ROWS = 300_000
+"""Of a history; as many take 150 MB."""
 DEFAULT_WINDOW = "1d"
 DEFAULT_AGAINST = "7d"
 DEFAULT_ALARMS = 10.0
@@ -147,12 +149,16 @@ def history(connection: Connection, question: DriftQuestion, *, now: datetime) -
     Return the reasons by bucket, the oldest first.
 
     Buckets are a part of the window wide and end with it. Two statements over the steps of the runs that
-    started in that time: 3 s of processor time for 100,000 runs of six steps.
+    started in that time: 3 s of processor time for 100,000 runs of six steps. Raises ``InvalidParameter``
+    for a time before all times, and where the history is longer than ``MAX_ROWS``.
     """
     until = (question.until or now).astimezone(UTC)
     width = question.window / PARTS
-    buckets = int(question.against / width)
-    start = until - (buckets + PARTS) * width
+    buckets = question.against // width
+    try:
+        start = until - (buckets + PARTS) * width
+    except OverflowError:
+        raise InvalidParameter("until", "until must be later: against begins before the year 1") from None
     binned = func.floor(
         func.extract("epoch", runs.c.started_at - literal(start, DateTime(timezone=True)))
         / literal(width.total_seconds(), Double)
@@ -204,9 +210,21 @@ def history(connection: Connection, question: DriftQuestion, *, now: datetime) -
         start,
         width,
         buckets,
-        [Executions(Kind(*row[:6]), *row[6:]) for row in connection.execute(counted)],
-        [Given(Kind(*row[:6]), *row[6:]) for row in connection.execute(reasons)],
+        [Executions(Kind(*row[:6]), *row[6:]) for row in _bounded(connection, counted, question)],
+        [Given(Kind(*row[:6]), *row[6:]) for row in _bounded(connection, reasons, question)],
     )
+
+
+def _bounded(connection: Connection, statement: Select[Any], question: DriftQuestion) -> Sequence[Any]:
+    """The rows; raises ``InvalidParameter`` for too many, as of a configuration that each run has anew."""
+    found = connection.execute(statement.limit(MAX_ROWS + 1)).all()
+    if len(found) > MAX_ROWS:
+        raise InvalidParameter(
+            "against" if question.pipeline else "pipeline",
+            f"{'against must be shorter' if question.pipeline else 'pipeline is required'}: there are more "
+            f"than {MAX_ROWS} combinations of reason, version, configuration, model and time",
+        )
+    return found
 
 
 def _alarms(text: str) -> float:

@@ -27,10 +27,10 @@ class InvalidParameter(XRayStoreError):
 class QueryTimeout(XRayStoreError):
     """The answer took longer than the statement timeout; a narrower question may succeed."""
 
-    def __init__(self, timeout_ms: int) -> None:
-        super().__init__(
-            f"the answer took longer than {timeout_ms} ms; narrow it with started_after and started_before"
-        )
+    def __init__(
+        self, timeout_ms: int, advice: str = "narrow it with started_after and started_before"
+    ) -> None:
+        super().__init__(f"the answer took longer than {timeout_ms} ms; {advice}")
         self.timeout_ms = timeout_ms
 
 

@@ -32,13 +32,14 @@ class GroupQuestion(NamedTuple):
 def parse_groups(sent: Iterable[tuple[str, str]], default_level: float) -> GroupQuestion:
     """Understand the parameters; raises ``InvalidParameter``."""
     given = unrepeated(sent)
-    if BAD not in given:
-        raise InvalidParameter(BAD, 'bad is required: an expression such as outcome = "no_match"')
     texts = {name: given.pop(name) for name in (BAD, GOOD) if name in given}
     level = _level(given.pop(LEVEL, str(default_level)))
     if "cursor" in given:
         raise InvalidParameter("cursor", "cursor is no parameter of this path, whose answer has no pages")
     filters, page = parse(RUNS, given.items())
+    # Last: a parameter that nobody knows, perhaps bad misspelt, is named before the one that is missing.
+    if BAD not in texts:
+        raise InvalidParameter(BAD, 'bad is required: an expression such as outcome = "no_match"')
     questions = {name: _understood(name, text) for name, text in texts.items()}
     defining = frozenset(field for text in texts.values() for field in fields(parse_expression(text)))
     return GroupQuestion(filters, questions[BAD], questions.get(GOOD), defining, level, page.limit)

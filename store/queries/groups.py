@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from itertools import accumulate
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from store.schema import runs, steps
 
 MAX_FOUND = 50_000
 """Runs of a group that are looked at; of more, those with the smallest keys, which are hashes of the ids."""
+MAX_STEPS = 1_000
+"""Executions of steps of one run that is compared."""
 
 
 class Member(NamedTuple):
@@ -145,12 +148,18 @@ def facts(
 ) -> Facts:
     """
     Return what the runs say; of so many that they have more than ``most_steps`` executions of steps, those
-    of each group with the smallest keys. Three statements by primary key.
+    of each group with the smallest keys. Runs of more than ``MAX_STEPS`` are left out: one of them may have
+    more than all others. Three statements by primary key.
     """
-    bad, good = (sorted(group, key=lambda member: member.run_key) for group in (bad, good))
-    counted = count_steps(connection, [*bad, *good])
-    if counted > most_steps:
-        bad, good = (group[: len(group) * most_steps // counted] for group in (bad, good))
+    counts = _step_counts(connection, [*bad, *good])
+    bad, good = (
+        sorted((one for one in group if counts.get(one.run_key, 0) <= MAX_STEPS), key=lambda one: one.run_key)
+        for group in (bad, good)
+    )
+    of_bad, of_good = (sum(counts.get(one.run_key, 0) for one in group) for group in (bad, good))
+    if (counted := of_bad + of_good) > most_steps:
+        bad = _affordable(bad, counts, of_bad * most_steps // counted)
+        good = _affordable(good, counts, of_good * most_steps // counted)
     members = [*bad, *good]
     return Facts(
         bad,
@@ -181,10 +190,16 @@ def run_facts(
     return [RunFacts(*row) for row in connection.execute(statement, clock(now, default_timeout_s))]
 
 
-def count_steps(connection: Connection, members: Sequence[Member]) -> int:
-    """How many executions of steps the runs have."""
-    statement = select(func.count()).select_from(steps).where(_of(members))
-    return connection.scalar(statement) or 0
+def _step_counts(connection: Connection, members: Sequence[Member]) -> Mapping[UUID, int]:
+    """How many executions of steps the runs have; without those that have none."""
+    statement = select(steps.c.run_key, func.count()).where(_of(members)).group_by(steps.c.run_key)
+    return {key: count for key, count in connection.execute(statement)}
+
+
+def _affordable(members: Sequence[Member], counts: Mapping[UUID, int], most_steps: int) -> Sequence[Member]:
+    """The first runs that have at most so many executions together."""
+    sums = accumulate(counts.get(member.run_key, 0) for member in members)
+    return [member for member, total in zip(members, sums, strict=True) if total <= most_steps]
 
 
 def step_facts(connection: Connection, members: Sequence[Member]) -> list[StepFacts]:

@@ -27,8 +27,8 @@ from store.schema import decisions, runs, steps
 
 EVIDENCE_RUNS = 40
 """Runs of the baseline whose decisions are looked at."""
-EVIDENCE_ITEMS = 60_000
-"""Decisions that are unpacked at most; larger runs are compared with fewer others."""
+EVIDENCE_ITEMS = 100_000
+"""Decisions that are unpacked at most, 2 µs each; larger runs are compared with fewer others."""
 REMEMBERED_S = 300.0
 REMEMBERED_EXECUTIONS = 40_000
 """Executions of steps that are remembered; about 1 kB each."""

@@ -1,4 +1,4 @@
-"""The decisions of all steps of a run, as the columns that they are stored in: no object per candidate."""
+"""The decisions of the steps of a run, as the columns that they are stored in: no object per candidate."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from store.decisions import DecisionColumns, UnknownCodec, unpack
+from store.decisions import DecisionColumns, unpack
 from store.ids import run_key
 from store.queries.derived import readable
 from store.schema import decisions, runs, steps
 
 MAX_DECISIONS = 1_000_000
 """Of one run; 100,000 take 12 ms of processor time and 15 MB."""
+MAX_PACKED_BYTES = 32 << 20
+"""Of one run: checks and texts take far more than a million plain decisions, 12 to 24 bytes each."""
 _CHUNKS_AT_ONCE = 64
 
 StepKey = tuple[str, str]
@@ -41,43 +43,48 @@ def run_columns(
     """
     Return the readable decisions of these executions of a run.
 
-    Where they are more than ``limit``, the smallest steps are read. Three statements by primary key.
+    Where they are more than ``limit`` or ``MAX_PACKED_BYTES``, the smallest steps are read. Three
+    statements by primary key.
     """
     key = run_key(run_id)
     day = select(runs.c.run_day).where(runs.c.run_key == key).scalar_subquery()
     of_run = (decisions.c.run_key == key, decisions.c.run_day == day)
     sizes: Counter[StepKey] = Counter()
-    listed = select(decisions.c.step_id, decisions.c.attempt_key, decisions.c.item_count).where(*of_run)
-    for step_id, attempt_key, count in connection.execute(listed):
+    packed_bytes: Counter[StepKey] = Counter()
+    closed: set[StepKey] = set()
+    place = (decisions.c.step_id, decisions.c.attempt_key)
+    # Of columns stored out of line the length is known without fetching them.
+    length = func.coalesce(func.octet_length(decisions.c.data), 0)
+    listed = select(*place, decisions.c.item_count, length, readable(decisions)).where(*of_run)
+    for step_id, attempt_key, count, packed, opens in connection.execute(listed):
         sizes[step_id, attempt_key] += count
-    chosen, left = set(), limit
-    for step in sorted(sizes.keys() & set(wanted), key=lambda step: (sizes[step], step)):
-        left -= sizes[step]
-        if left >= 0:
+        packed_bytes[step_id, attempt_key] += packed
+        if not opens:
+            closed.add((step_id, attempt_key))
+    asked = sizes.keys() & set(wanted)
+    chosen, left, left_bytes = set(), limit, MAX_PACKED_BYTES
+    for step in sorted(asked - closed, key=lambda step: (sizes[step], step)):
+        if sizes[step] <= left and packed_bytes[step] <= left_bytes:
+            left, left_bytes = left - sizes[step], left_bytes - packed_bytes[step]
             chosen.add(step)
-    unread = (sizes.keys() & set(wanted)) - chosen
     found: dict[StepKey, list[DecisionColumns]] = {}
     if chosen:
         chunks = connection.execute(
-            select(decisions.c.step_id, decisions.c.attempt_key, decisions.c.data)
-            .where(*of_run, readable(decisions), decisions.c.step_id.in_({step_id for step_id, _ in chosen}))
-            .order_by(decisions.c.step_id, decisions.c.attempt_key, decisions.c.chunk_index),
+            select(*place, decisions.c.data)
+            .where(*of_run, decisions.c.step_id.in_({step_id for step_id, _ in chosen}))
+            .order_by(*place, decisions.c.chunk_index),
             execution_options={"yield_per": _CHUNKS_AT_ONCE},
         )
         for step_id, attempt_key, data in chunks:
-            if (step_id, attempt_key) not in chosen:
-                continue
-            try:
+            if (step_id, attempt_key) in chosen:
                 found.setdefault((step_id, attempt_key), []).append(unpack(data))
-            except UnknownCodec:
-                unread.add((step_id, attempt_key))
     spans = connection.execute(
         select(steps.c.step_id, steps.c.attempt_key, steps.c.parent_span_id).where(
             steps.c.run_key == key, steps.c.run_day == day, steps.c.parent_span_id.is_not(None)
         )
     )
     return RunColumns(
-        {step: parts for step, parts in found.items() if step not in unread},
-        frozenset(unread),
+        found,
+        frozenset(asked - chosen),
         {(row.step_id, row.attempt_key): row.parent_span_id.hex() for row in spans},
     )

@@ -154,7 +154,9 @@ class ArtifactContent:
 
     record: ArtifactRecord
     data: bytes | None
-    """None when only ``record.url`` knows them."""
+    """None when they lie elsewhere: in the object store, or where ``record.url`` says."""
+    object_path: str | None = None
+    """In the object store."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,6 +213,11 @@ def test_what_is_no_rule_is_pointed_at(changes: dict[str, Any], problem: str):
         ("::ffff:127.0.0.1", False),
         ("2002:7f00:1::", False),
         ("64:ff9b::7f00:1", False),
+        ("64:ff9b::808:808", True),
+        ("64:ff9b:1::7f00:1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:0:7f00:1", False),
+        ("fec0::1", False),
     ],
 )
 def test_addresses(address: str, public: bool):

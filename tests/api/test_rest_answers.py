@@ -27,7 +27,7 @@ STEP_KEYS = """
 """
 DECISION_KEYS = "item_id verdict reason reason_text score value threshold checks probability attempt"
 # What the record has beyond the contract's lists; anything else is a slip.
-MORE_RUN_KEYS = {"error_type", "error_message"}
+MORE_RUN_KEYS = {"error_type", "error_message", "outcomes"}
 MORE_STEP_KEYS = {
     "selected_id",
     "sources",
@@ -38,8 +38,10 @@ MORE_STEP_KEYS = {
     "span_id",
 }
 MORE_DECISION_KEYS = {"value_missing"}
-IDS = {"run_id": "r", "item_id": "x", "artifact_id": "0" * 64, "schema_id": "s"}
+IDS = {"run_id": "r", "other_run_id": "r", "item_id": "x", "artifact_id": "0" * 64, "schema_id": "s"}
 """What of ``told`` stands in paths."""
+ASKED = {"item": "x", "over": "z", "bad": 'entity = "P1"', "good": 'entity != "P1"'}
+"""Parameters that take no value of their schema's type, or cannot be left out."""
 
 
 @pytest.fixture
@@ -98,8 +100,10 @@ def test_keys_of_the_contract(told: Shelf, rest: httpx.Client) -> None:
     assert set(run["steps"][0]) == set(STEP_KEYS.split()) | MORE_STEP_KEYS
     decisions = rest.get("/api/v1/runs/r/steps/by%20price%2F1/decisions").json()
     assert set(decisions["items"][0]) == set(DECISION_KEYS.split()) | MORE_DECISION_KEYS
-    for path in ("runs", "steps", "runs/r/steps", "metrics/steps", "metrics/reasons"):
+    for path in ("runs", "steps", "runs/r/steps", "metrics/reasons"):
         assert set(rest.get(f"/api/v1/{path}").json()) == {"items", "next_cursor", "completeness"}
+    metrics = rest.get("/api/v1/metrics/steps").json()
+    assert set(metrics) == {"items", "next_cursor", "completeness", "resolution"}
 
 
 def test_a_run_with_its_steps(told: Shelf, rest: httpx.Client) -> None:
@@ -302,11 +306,11 @@ def test_alive_and_ready(rest: httpx.Client) -> None:
     assert rest.get("/readyz").json() == {"status": "ready"}
 
 
-def _operations(openapi: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path, methods in openapi["paths"].items():
-        for method, operation in methods.items():
-            assert method == "get"
-            yield path, operation
+def _operations(openapi: dict[str, Any], *methods: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, by_method in openapi["paths"].items():
+        for method, operation in by_method.items():
+            if method in methods:
+                yield path, operation
 
 
 def test_openapi_holds_together(rest: httpx.Client) -> None:
@@ -315,12 +319,16 @@ def test_openapi_holds_together(rest: httpx.Client) -> None:
     assert openapi["openapi"].startswith("3.1")
     for reference in re.findall(r'"#/components/schemas/([^"]+)"', str(openapi).replace("'", '"')):
         Draft202012Validator.check_schema(openapi["components"]["schemas"][reference])
-    for path, operation in _operations(openapi):
+    for path, operation in _operations(openapi, "get", "post"):
         names = [(parameter["in"], parameter["name"]) for parameter in operation.get("parameters", ())]
         assert len(set(names)) == len(names), path
         assert {name for place, name in names if place == "path"} == set(re.findall(r"\{(\w+)\}", path))
         assert operation["summary"] or operation["description"]
         assert all("description" in p or p["in"] == "path" for p in operation.get("parameters", ()))
+
+
+def _is_needed(parameter: dict[str, Any]) -> bool:
+    return parameter["in"] == "query" and parameter.get("required", False)
 
 
 def _sample(schema: dict[str, Any]) -> str:
@@ -332,18 +340,23 @@ def _sample(schema: dict[str, Any]) -> str:
         return str(schema["items"]["enum"][0])
     if schema.get("format") == "date-time":
         return "2025-03-01T12:00:00Z"
-    return {"number": "0.5", "integer": "1", "string": "x"}[schema["type"]]
+    if "pattern" in schema:
+        return str(schema["default"])
+    type_ = schema["type"] if isinstance(schema["type"], str) else schema["type"][0]
+    return {"boolean": "true", "number": "0.5", "integer": "1", "string": "x"}[type_]
 
 
 def test_every_documented_parameter_is_accepted(told: Shelf, rest: httpx.Client) -> None:
     """What OpenAPI lists, the server takes; families are documented by the pattern of their names."""
     ids = IDS | {"step_id": "best"}
     asked = 0
-    for path, operation in _operations(rest.get("/openapi.json").json()):
+    for path, operation in _operations(rest.get("/openapi.json").json(), "get"):
         if path in ("/api/v1/export/runs", "/api/v1/export/steps"):
             continue  # those of /runs and /steps, and the format of /export/decisions
         url = re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path)
-        for parameter in operation.get("parameters", ()):
+        parameters = operation.get("parameters", ())
+        needed = {p["name"]: ASKED[p["name"]] for p in parameters if _is_needed(p)}
+        for parameter in parameters:
             schema, name = parameter["schema"], parameter["name"]
             if parameter["in"] != "query" or name == "cursor":
                 continue
@@ -353,7 +366,7 @@ def test_every_documented_parameter_is_accepted(told: Shelf, rest: httpx.Client)
                 (pattern,) = schema["patternProperties"]
                 assert re.search(pattern, written[1])
                 name, schema = written[1], schema["patternProperties"][pattern]
-            response = rest.get(url, params={name: _sample(schema)})
+            response = rest.get(url, params={**needed, name: ASKED.get(name) or _sample(schema)})
             assert response.status_code == 200, (url, name, response.text)
             asked += 1
     assert asked > 300
@@ -363,11 +376,12 @@ def test_answers_are_what_openapi_says(told: Shelf, rest: httpx.Client) -> None:
     """The answers validate against the schemas they are documented with."""
     openapi = rest.get("/openapi.json").json()
     ids = IDS | {"step_id": "by%20price%2F1"}
-    for path, operation in _operations(openapi):
+    for path, operation in _operations(openapi, "get"):
         if "artifacts" in path or "/export/" in path:
             continue  # files, not JSON
-        response = rest.get(re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path))
-        assert response.status_code == 200
+        needed = {p["name"]: ASKED[p["name"]] for p in operation.get("parameters", ()) if _is_needed(p)}
+        response = rest.get(re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path), params=needed)
+        assert response.status_code == 200, (path, response.text)
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
         validator = Draft202012Validator({**schema, "components": openapi["components"]})
         assert not list(validator.iter_errors(response.json())), path

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pglast
@@ -282,7 +283,7 @@ class _Statement:
     def _rules(self, node: Any, scope: _Scope) -> None:
         keys = scope.keys
         bases = sorted(name for name, relation in scope.relations.items() if relation.base)
-        for one, other in zip(bases, bases[1:], strict=False):
+        for one, other in pairwise(bases):
             said = Finding("join", f"{one} and {other}")
             self._pending.append((said, scope.relations[one].keys, scope.relations[other].keys))
         if scope.looks_out and keys:
@@ -299,13 +300,16 @@ class _Statement:
             names = [each.relname for each in clause.lockedRels or ()] or list(scope.relations)
             if locked := [name for name in names if scope.relations[name].keys]:
                 self._findings.append(Finding("row-locks", f"{', '.join(locked)} of several runs"))
-        if isinstance(node, ast.UpdateStmt) and node.relation.relname in _DISTRIBUTED:
-            if any(target.name == _KEY for target in node.targetList):
-                self._always.append(Finding("key-update", node.relation.relname))
+        if isinstance(node, ast.InsertStmt | ast.UpdateStmt) and node.relation.relname in _DISTRIBUTED:
+            self._written(node)
+
+    def _written(self, node: Any) -> None:
+        name = node.relation.relname
+        if isinstance(node, ast.UpdateStmt) and any(target.name == _KEY for target in node.targetList):
+            self._always.append(Finding("key-update", name))
         conflict = getattr(node, "onConflictClause", None)
-        if conflict is not None and node.relation.relname in _DISTRIBUTED:
-            for name in volatile_in(conflict.targetList):
-                self._always.append(Finding("volatile-upsert", f"{name} in DO UPDATE"))
+        for volatile in volatile_in(conflict.targetList if conflict is not None else ()):
+            self._always.append(Finding("volatile-upsert", f"{volatile} in DO UPDATE of {name}"))
 
     def _outputs(self, node: Any, scope: _Scope) -> dict[str, Column]:
         found: dict[str, Column] = {}

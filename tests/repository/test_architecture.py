@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from semconv.generate import CONSTANTS_PATH
 from tests.repository.imports import ALLOWED, violations
 
 ROOT = Path(__file__).parents[2]

@@ -11,6 +11,7 @@ from hashlib import sha256
 import psycopg
 import pytest
 
+from store import wire
 from store.errors import SettingsError
 from store.floors import Floors, read_floors
 from store.partition_care import care
@@ -19,14 +20,17 @@ from store.reader import Reader
 from store.retention import (
     Expired,
     Policy,
+    counted,
+    delete_expired,
     detach_at_once,
     detach_behind_readers,
     drop_expired,
+    earlier_day,
     expire,
     expired_partitions,
     raise_floors,
 )
-from store.rows import Artifact, Batch
+from store.rows import Artifact, Batch, Loss
 from store.schema import PARTITIONED_TABLES
 from store.settings import load
 from store.upkeep_settings import UpkeepSettings
@@ -76,6 +80,7 @@ def writer(database_url):
 def connection(database_url):
     """An autocommit connection, as a task of upkeep gets one."""
     with psycopg.connect(database_url, autocommit=True) as connection:
+        wire.adapt(connection)
         yield connection
 
 
@@ -104,6 +109,12 @@ def test_only_whole_weeks_expire():
         assert (monday < floor) is gone
     assert Policy().floors(TODAY) == Floors()
     assert Policy().keeps_all
+
+
+def test_a_clock_that_is_ahead_drops_nothing(connection):
+    """Of the two clocks the earlier one counts: ours, and the database's."""
+    assert earlier_day(connection, date.min) == date.min
+    assert earlier_day(connection, date.max) < date.max
 
 
 def test_each_kind_expires_in_its_time(connection, writer, database_url):
@@ -204,13 +215,30 @@ def test_a_writer_whose_clock_is_far_behind_makes_no_old_partition(connection, w
 
 def test_rows_of_other_tables_go_as_well(connection, writer):
     """Traces and losses that name no run leave nothing of old times."""
-    trace = b"\xa1" * 16
-    old = TODAY - timedelta(days=40)
-    writer.write([Batch(received_ns(old), runs=[run_copy("old", trace_id=trace)])])
-    writer.write([Batch(received_ns(TODAY), runs=[run_copy("fresh", trace_id=b"\xa2" * 16)])])
-    assert count(connection, "traces") == 2
+    for name, day, trace in (("old", TODAY - timedelta(days=40), b"\xa1"), ("fresh", TODAY, b"\xa2")):
+        loss = Loss(None, "client_queue", "steps", f"report-{name}", 3)
+        copy = run_copy(name, trace_id=trace * 16)
+        writer.write([Batch(received_ns(day), runs=[copy], losses=[loss])])
+    tables = ("runs", "traces", "sender_losses")
+    assert [count(connection, table) for table in tables] == [2, 2, 2]
     expire(connection, Policy(runs_days=30), lambda: TODAY)
-    assert [count(connection, table) for table in ("runs", "traces")] == [1, 1]
+    assert [count(connection, table) for table in tables] == [1, 1, 1]
+
+
+def test_runs_wait_for_the_roll_ups_with_their_steps(connection, writer):
+    """A step may be counted under a name that its run gives, so both go in one turn; for a week at most."""
+    for days in (31, 40):
+        store(writer, f"old-{days}", TODAY - timedelta(days=days))
+    floors = raise_floors(connection, Policy(runs_days=30).floors(TODAY))
+    ready = counted(connection, floors)
+    assert ready == floors._replace(runs=floors.runs - WEEK)
+    drop_expired(connection, ready)
+    delete_expired(connection, ready)
+    assert connection.execute("SELECT run_id FROM runs").fetchall() == [("old-31",)]
+    assert count(connection, "steps") == 1
+    expire(connection, Policy(runs_days=30), lambda: TODAY)
+    assert (count(connection, "runs"), count(connection, "steps")) == (0, 0)
+    assert connection.execute("SELECT sum(steps) FROM step_hours").fetchone() == (1,)
 
 
 def test_a_partition_is_detached_while_others_are_written(connection, writer, database_url):
@@ -239,9 +267,10 @@ def test_partitions_go_all_at_once_where_nobody_reads(connection, writer):
     for days in (40, 47, 54):
         store(writer, f"old-{days}", TODAY - timedelta(days=days))
     floors = raise_floors(connection, Policy(runs_days=30).floors(TODAY))
+    steps = [each for each in expired_partitions(connection, floors) if each.parent == "steps"]
+    assert detach_at_once(connection, steps)
     found = expired_partitions(connection, floors)
-    assert detach_at_once(connection, found)
-    assert all(not each.attached for each in expired_partitions(connection, floors))
+    assert {each.parent for each in found if not each.attached} == {"steps"}
     drop_expired(connection, floors)
     assert not expired_partitions(connection, floors)
 
@@ -270,6 +299,36 @@ def test_what_was_interrupted_is_ended_by_the_next_turn(connection, writer, data
     expire(connection, policy, lambda: TODAY)
     assert not expired_partitions(connection, policy.floors(TODAY))
     assert count(connection, "runs") == 0
+
+
+def test_what_is_half_detached_does_not_keep_others_from_going_behind_a_reader(
+    connection, writer, database_url
+):
+    """A table detaches one partition at a time: that which was begun comes first."""
+    for days in (40, 54):
+        store(writer, f"old-{days}", TODAY - timedelta(days=days))
+    floors = raise_floors(connection, Policy(runs_days=30).floors(TODAY))
+    steps = [each for each in expired_partitions(connection, floors) if each.parent == "steps"]
+    with psycopg.connect(database_url) as reading, psycopg.connect(database_url, autocommit=True) as hasty:
+        reading.execute("SELECT count(*) FROM steps")
+        hasty.execute("SET statement_timeout = '500ms'")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            detach_behind_readers(hasty, steps[-1])
+        thread = threading.Thread(target=drop_expired, args=[connection, floors])
+        thread.start()
+        wait_until(
+            lambda: blocked(hasty, connection.info.backend_pid), timeout_s=60, what="retention to wait"
+        )
+        reading.rollback()
+        # From now on another reads, one after the other: there is no gap for all of them.
+        thread.join(60)
+        assert not thread.is_alive()
+    assert not expired_partitions(connection, floors)
+
+
+def blocked(connection, pid):
+    """Whether a session waits for a lock."""
+    return connection.execute("SELECT pg_blocking_pids(%s) <> '{}'", [pid]).fetchone() == (True,)
 
 
 def test_writers_store_all_the_while_weeks_are_dropped(connection, database_url):

@@ -30,7 +30,7 @@ from store.queries.cursor import Cursors
 from store.queries.filters import PageRequest
 from store.queries.metrics import GROUP_BY, parse_grouped
 from store.reader import Reader
-from store.retention import drop_expired, raise_floors
+from store.retention import Policy, drop_expired, expire, raise_floors
 from store.rollup_marks import Renamed, delete_steps, leave, slot_of
 from store.rollups import Rollups, recount, tidy
 from store.rows import Batch
@@ -455,6 +455,52 @@ def test_an_hour_that_is_written_all_the_time_is_counted_now_and_then(
         shelf.put(run_copy("r", pipeline="a"), step_copy("r", step))
         rollups.turn(connection)
         assert _named(connection) == {"a": counted}
+
+
+_NO_NUMBER = "UPDATE steps SET score_mean = 'NaN' WHERE step_id = 'odd'"
+"""Nothing that can be sent: it stands for whatever may keep an hour from being counted."""
+
+
+def test_an_hour_that_cannot_be_counted_keeps_no_other_from_it(
+    shelf: Shelf, connection: psycopg.Connection[Any]
+) -> None:
+    """It fails, rests, and is tried again; hours before it are counted meanwhile."""
+    shelf.put(run_copy("r", pipeline="a"), step_copy("r", "s"), step_copy("r", "odd", 7200))
+    connection.execute(_NO_NUMBER)
+    now = [0.0]
+    rollups = Rollups(clock=lambda: now[0])
+    with pytest.raises(psycopg.DataError):
+        rollups.turn(connection)
+    now[0] = 5.0
+    rollups.turn(connection)
+    assert _named(connection) == {"a": 1}
+    now[0] = 3600.0
+    with pytest.raises(psycopg.DataError):
+        rollups.turn(connection)
+
+
+def test_an_hour_that_cannot_be_counted_holds_up_its_week_alone(
+    shelf: Shelf, connection: psycopg.Connection[Any]
+) -> None:
+    """What else has expired goes; the week waits, with the names of its runs."""
+    for run_id, step_id, weeks in (("a", "s", 0), ("b", "odd", 1), ("c", "s", 2)):
+        received = START + timedelta(days=7 * weeks)
+        shelf.put(run_copy(run_id, pipeline=run_id), step_copy(run_id, step_id), received=received)
+    connection.execute(_NO_NUMBER)
+
+    def expire_two_weeks() -> list[Row]:
+        try:
+            expire(connection, Policy(runs_days=7), lambda: week_of(START.date()) + timedelta(days=21))
+        finally:
+            left = _rows(connection, "SELECT run_id FROM steps JOIN runs USING (run_key) ORDER BY 1")
+        return left
+
+    with pytest.raises(psycopg.DataError):
+        expire_two_weeks()
+    assert _named(connection) == {"a": 1}
+    connection.execute("UPDATE steps SET score_mean = 1 WHERE step_id = 'odd'")
+    assert expire_two_weeks() == [{"run_id": "c"}]
+    assert _named(connection) == {"a": 1, "b": 1}
 
 
 def test_the_view_says_what_is_settled(shelf: Shelf, connection: psycopg.Connection[Any]) -> None:
