@@ -18,6 +18,7 @@ from api.routes import (
     compare,
     contracts,
     contrast,
+    culprits,
     decisions,
     diff,
     drift,
@@ -41,7 +42,7 @@ from store.reader import Reader
 
 PREFIX = "/api/v1"
 _VERSION = "1"
-_OF_WHOLE_RUNS = (explain, audit, diff, compare, drift, contrast, replay)
+_OF_WHOLE_RUNS = (explain, culprits, audit, diff, compare, drift, contrast, replay)
 """Routers of questions that are answered in turns."""
 _FAILURES: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorAnswer, "description": "Nothing is known under this id."},
@@ -50,7 +51,10 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorAnswer, "description": "A parameter is not accepted; the error names it."},
     429: {"model": ErrorAnswer, "description": "The API key makes more requests than it may; come again."},
     500: {"model": ErrorAnswer, "description": "The server failed."},
-    503: {"model": ErrorAnswer, "description": "The database is away or too slow, or the server busy; try again."},
+    503: {
+        "model": ErrorAnswer,
+        "description": "The database is away or too slow, or the server busy; try again.",
+    },
 }
 
 
@@ -92,6 +96,7 @@ def create_app(
     for ours in (
         runs,
         explain,
+        culprits,
         audit,
         diff,
         compare,

@@ -96,8 +96,8 @@ class DiffCompleteness(schemas.Answer):
     """Whether the two records hold all that could differ."""
 
     state: Literal["exact", "partial"] = Field(
-        description="partial: of some steps not each decision can be read, steps are missing, or a run has not "
-        "ended."
+        description="partial: of some steps not each decision can be read, steps are missing, or a run "
+        "has not ended."
     )
     unknown_steps: Sequence[str] = Field(description="Names of steps that may differ in more than is said.")
     a: schemas.RunCompleteness

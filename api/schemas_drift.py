@@ -93,6 +93,7 @@ class MaskedReasons(schemas.Answer):
     partly: int = Field(description="Only some were, as where the step stops at the first that fails.")
     unchecked: int
     estimated: bool = Field(description="A sample was recorded and weighted up.")
+    whole: bool = Field(description="False: the step has more decisions than were looked at, the first.")
     completeness: schemas.StepCompleteness
 
 
@@ -113,8 +114,10 @@ def drift_answer(question: DriftQuestion, history: History, detected: Detected) 
     )
 
 
-def masked_answer(run_id: str, step_id: str, found: Masked, stated: StepCompleteness) -> MaskedReasons:
-    """Return the answer."""
+def masked_answer(
+    run_id: str, step_id: str, found: Masked, stated: StepCompleteness, *, whole: bool
+) -> MaskedReasons:
+    """Return the answer. whole: all decisions were looked at."""
     return MaskedReasons.model_validate(
         {
             "run_id": run_id,
@@ -124,6 +127,7 @@ def masked_answer(run_id: str, step_id: str, found: Masked, stated: StepComplete
             "partly": found.partly,
             "unchecked": found.unchecked,
             "estimated": found.estimated,
+            "whole": whole,
             "completeness": stated,
         }
     )

@@ -43,8 +43,10 @@ class GroupDifference(schemas.Answer):
     low: float = Field(description="Of the 95 % interval of effect.")
     high: float
     p_value: float
-    q_value: float = Field(description="p_value corrected for the number of tests (Benjamini and Hochberg); of what differs by "
-        "definition, for the number of such figures.")
+    q_value: float = Field(
+        description="p_value corrected for the number of tests (Benjamini and Hochberg); of what differs by "
+        "definition, for the number of such figures."
+    )
     significant: bool
     defining: bool = Field(description="Its field stands in bad or good, so that it differs by definition.")
     text: str

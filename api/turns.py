@@ -1,8 +1,8 @@
 """
 Turns at the questions that hold whole runs in memory: a few at once, others wait, more are refused.
 
-A run of a million decisions takes hundreds of megabytes while it is looked at, and one processor however many
-threads look. Who waits waits on the event loop: the threads are there for all other questions.
+Two runs of 400,000 decisions that differ in each take 0.45 GB while they are compared, and one processor
+however many threads compare. Who waits waits on the event loop: the threads are for all other questions.
 """
 
 from __future__ import annotations

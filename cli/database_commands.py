@@ -39,6 +39,8 @@ def status(as_json: options.Json = False) -> None:
         lines = [("database", state.database), ("schema", f"{state.revision or 'empty'}, {advice}")]
         if state.data_dir is not None:
             lines.insert(1, ("data folder", state.data_dir))
+        if state.payloads is not None:
+            lines.append(("payloads", f"above {state.inline_bytes:,} bytes at {state.payloads}"))
         print_pairs(lines, console())
         if found is not None:
             from cli.sizes import print_sizes  # as above

@@ -49,7 +49,8 @@ def _match(story: Story) -> Iterator[Text]:
     match = story.bad_match
     yield Text("A match that looks wrong" if story.reported else "A match", style="bold")
     yield Text(f"  product  {match['product']}  ({match['product_type'] or 'type unknown'})")
-    yield Text(f"  matched  {match['matched_product']}  ({match['matched_type'] or 'type unknown'})")
+    kind = match["matched_type"] or "type unknown"
+    yield Text(f"  matched  {match['matched_product']}  ({kind}, item {match['matched']})")
     yield Text(f"  run      {match['run_id']}")
 
 

@@ -15,7 +15,7 @@ from cli.demo_programs import Line, run_competitor_selection, run_ids, side_prog
 from cli.errors import Failure
 from cli.words import counted
 
-STORED_WITHIN_S = 30.0
+STORED_WITHIN_S = 90.0
 POLL_S = 0.05
 EMPTYING = [("step_type", "filter"), ("drop_ratio_gt", "0.9")]
 PAGE = ("limit", "1000")

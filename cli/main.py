@@ -17,6 +17,7 @@ from cli import (
     compare,
     contracts,
     contrast,
+    culprits,
     database_commands,
     demo_command,
     diff,
@@ -80,6 +81,7 @@ app.command(rich_help_panel=_SERVE)(demo_command.demo)
 app.command(rich_help_panel=_READ)(runs.runs)
 app.command(rich_help_panel=_READ)(runs.run)
 app.command(rich_help_panel=_READ)(explain.explain)
+app.command(rich_help_panel=_READ)(culprits.culprits)
 app.command(rich_help_panel=_READ)(audit.audit)
 app.command(rich_help_panel=_READ)(diff.diff)
 app.command(rich_help_panel=_READ)(compare.compare)

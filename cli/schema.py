@@ -10,11 +10,13 @@ from pathlib import Path
 from cli.database import open_database, running_database
 from cli.errors import Failure
 from store import backup, distribution, migrate, public_views
+from store.artifacts.open import shown
 from store.artifacts.settings import ArtifactSettings
-from store.erase import ErasedItem, ErasedRun, Eraser
+from store.erase import Eraser
 from store.settings import StoreSettings, load, without_password
 from store.sizes import Sizes, sizes
 from store.upkeep_settings import UpkeepSettings
+from store.wiping import ErasedItem, ErasedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,10 @@ class DatabaseState:
     revision: str | None
     """None for an empty database."""
     revision_needed: str
+    payloads: str | None
+    """The object store for large payloads; None: all lie in the database."""
+    inline_bytes: int
+    """Up to this size they lie in the database anyway."""
 
     @property
     def up_to_date(self) -> bool:
@@ -38,7 +44,7 @@ class DatabaseState:
 
 def state() -> DatabaseState:
     """Look at the running database. Raises ``Failure`` when the embedded one is not running."""
-    settings = load(StoreSettings)
+    settings, artifacts = load(StoreSettings), load(ArtifactSettings)
     with running_database(settings) as found:
         revision = migrate.current(found)
         embedded = settings.database_url is None
@@ -48,6 +54,8 @@ def state() -> DatabaseState:
             data_dir=str(settings.data_dir) if embedded else None,
             revision=revision,
             revision_needed=migrate.head(),
+            payloads=None if artifacts.url is None else shown(artifacts.url),
+            inline_bytes=artifacts.inline_bytes,
         )
 
 

@@ -25,6 +25,7 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 | What happened in one? | `GET /runs/{run_id}` with up to 1,000 steps in order, `GET /runs/{run_id}/steps` |
 | Why did it decide so? | `GET /runs/{run_id}/explain`, in words with `?format=text` |
 | Which step is at fault? | its `conclusion` and `culprits`, with confidence and evidence |
+| … since a change, too faint for one run? | `GET /pipelines/{pipeline}/culprits?since=…` |
 | Who was dropped, and why? | `GET /runs/{run_id}/steps/{step_id}/decisions?verdict=eliminated` |
 | How many, how much, on average? | `GET /runs/{run_id}/steps/{step_id}/estimates?verdict=eliminated` |
 | Where do two runs part? | `GET /runs/{run_id}/diff/{other_run_id}` |
@@ -63,7 +64,8 @@ Everything stands under `/api/v1` and is JSON; `/openapi.json` describes each ke
 - What an answer does not hold, it says: `completeness` tells exact from sampled, partial and still running.
   Its `missing` counts by cause what was recorded and is not there, each with a `text` to show. A cause says
   who lost it: `client_queue`, `client_policy` the sender; `shed`, `store_away`, `over_limit`, `refused`, `truncated` the
-  server; `expired` retention; `chunk_missing` nobody who says so; `unreadable` is stored and cannot be unpacked.
+  server; `expired` retention; `chunk_missing` nobody who says so; `unreadable` is stored and cannot be unpacked;
+  `not_read` is stored and more than one answer reads.
 
 ## Metrics over time
 
@@ -78,7 +80,8 @@ exact at any moment. `resolution` says how far percentiles may lie from those of
 `drop_ratio` by 0.008, of the others by 2.5 % of the values between which they lie. It is null when all were read
 one by one: in buckets of less than an hour, and with filters other than `started_…` and the words of `group_by`.
 Such questions take as long as there are steps in their time; one that takes too long answers 503
-`query_timeout`. Roll-ups outlive their steps where `XRAY_RETENTION_ROLLUPS_DAYS` says so.
+`query_timeout`. Roll-ups outlive their steps where `XRAY_RETENTION_ROLLUPS_DAYS` says so; of those times whole
+hours are counted, and not the parts that a window cuts.
 
 ## Schemas
 
@@ -119,7 +122,7 @@ What became known afterwards goes to `POST /runs/{run_id}/outcomes` or `POST /ou
 ## Filters
 
 A name that ends in `_…` takes each of `_gt`, `_gte`, `_lt` and `_lte`: `drop_ratio_gt=0.9`.
-"""
+"""  # noqa: E501 - rows of Markdown tables are one line
 _FORMS: dict[Kind, str] = {
     "text": "text",
     "integer": "whole number",

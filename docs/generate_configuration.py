@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings
 from api.settings import ApiSettings
 from cli.logs import LogSettings
 from collector.settings import CollectorSettings
+from store.artifacts.settings import ArtifactSettings
 from store.settings import StoreSettings, variables
 from store.upkeep_settings import UpkeepSettings
 from xray_otel import settings as client
@@ -42,6 +43,7 @@ SERVER = (
         "Read by `xray up` and `xray collector`; its limits also by `xray api`.",
     ),
     (ApiSettings, "REST API", "Read by `xray up` and `xray api`."),
+    (ArtifactSettings, "Artifacts", "Read by every server process, and by `xray db erase`."),
     (UpkeepSettings, "Upkeep", "Read by `xray up` and `xray collector`, and by `xray db status`."),
     (LogSettings, "Logs", "Read by every server process."),
 )

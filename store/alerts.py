@@ -295,7 +295,7 @@ def due_deliveries(connection: psycopg.Connection[Any], now: datetime, limit: in
         " WHERE o.next_try_at <= %s AND NOT EXISTS (SELECT FROM alert_outbox e"
         "   WHERE e.rule_id = o.rule_id AND e.group_key = o.group_key AND e.url = o.url"
         "   AND e.next_try_at IS NOT NULL AND (e.created_at, e.event_id) < (o.created_at, o.event_id))"
-        " ORDER BY o.next_try_at, o.created_at, o.event_id, o.place LIMIT %s",
+        " ORDER BY o.next_try_at, o.attempts, o.created_at, o.event_id, o.place LIMIT %s",
         [now, limit],
     )
     return [Delivery(*row) for row in rows.fetchall()]

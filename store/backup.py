@@ -12,6 +12,7 @@ import re
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -96,7 +97,7 @@ def _listed(found: list[Binaries]) -> str:
 
 
 def _run(command: list[str], url: str) -> None:
-    given = conninfo_to_dict(libpq_url(url))
+    given: dict[str, Any] = conninfo_to_dict(libpq_url(url))
     # Others on the machine see a command line, not an environment.
     secret = {"PGPASSWORD": str(given.pop("password"))} if "password" in given else {}
     command = [*command, f"--dbname={make_conninfo(**given)}"]

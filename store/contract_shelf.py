@@ -138,7 +138,7 @@ def note(
     found: ContractResult,
     next_at: datetime,
 ) -> None:
-    """Keep what a check found, unless the contract was replaced or deleted meanwhile, and forget what is old."""
+    """Keep what a check found, unless the contract was replaced or deleted since; forget what is old."""
     contract_id, _, updated_at = contract
     with connection.transaction():
         updated = connection.execute(

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 from weakref import WeakSet
 
 import psycopg
-from psycopg.abc import Query
 
 from store.database import libpq_url
 from store.errors import Unavailable, XRayStoreError
@@ -40,7 +39,7 @@ class Placing(NamedTuple):
     """One table, and the call that places it."""
 
     table: str
-    query: Query
+    query: LiteralString
     arguments: tuple[str, ...]
 
 

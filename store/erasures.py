@@ -68,19 +68,21 @@ class ErasureWatch:
         if now - self._looked_at < LOOK_EVERY_S:
             return self._known
         row = connection.execute("SELECT coalesce(max(number), 0) FROM erasures").fetchone()
-        if row is not None and row[0] != self._known.number:
-            self._known = read_erased(connection)
+        if row is not None and row[0] > self._known.number:
+            self._known = read_erased(connection, self._known)
         # As of before the question, so that what is erased meanwhile is not missed for longer.
         self._looked_at = now
         return self._known
 
 
-def read_erased(connection: psycopg.Connection[Any]) -> Erased:
-    """Return all that was erased."""
-    found = connection.execute("SELECT number, kind, digest, fingerprint FROM erasures", binary=True)
-    runs: set[bytes] = set()
-    items: dict[bytes, frozenset[bytes]] = {}
-    number = 0
+def read_erased(connection: psycopg.Connection[Any], known: Erased) -> Erased:
+    """Return what is known with what was erased after it: numbers go up as they are committed."""
+    found = connection.execute(
+        "SELECT number, kind, digest, fingerprint FROM erasures WHERE number > %s",
+        [known.number],
+        binary=True,
+    )
+    runs, items, number = set(known.runs), dict(known.items), known.number
     for each, kind, digest, mark in found:
         number = max(number, each)
         if kind == "run":

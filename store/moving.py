@@ -76,6 +76,7 @@ _PENDING = sql.SQL(
 _DAYS = (
     "SELECT run_key, run_day FROM runs WHERE run_key = ANY (%s)"
     " AND run_day >= coalesce((SELECT first_day FROM retention_floors WHERE kind = 'runs'), '-infinity')"
+    " AND NOT EXISTS (SELECT FROM erasures WHERE kind = 'run' AND digest = uuid_send(run_key))"
 )
 
 _FREE_RUNS = (
@@ -169,7 +170,7 @@ def _moves(cursor: psycopg.Cursor[Any], pending: Sequence[TraceRow]) -> list[_Mo
     targets = {target for *_, target in wanted}
     cursor.execute(_DAYS, [array("uuid", targets)], binary=True)
     days: dict[bytes, date] = dict(cursor.fetchall())
-    # A run whose time is over takes nothing in.
+    # A run whose time is over, or that was erased, takes nothing in.
     return [_Move(*move, days[move[-1]]) for move in wanted if move[-1] in days]
 
 

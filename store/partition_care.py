@@ -8,7 +8,7 @@ Vacuuming); joins and groups over several of them are planned by the statistics 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -41,7 +41,10 @@ def task() -> Task:
 
 def care(connection: psycopg.Connection[Any], today: Callable[[], date] = _today) -> None:
     """Make this week's partitions and the next's before anything needs them; analyse what has grown."""
-    Partitions().ensure(connection, [today()])
+    # Those of tomorrow's week as well: whoever writes first on a Monday finds them made, and waits for nobody
+    # who analyses the table just then.
+    day = today()
+    Partitions().ensure(connection, [day, day + timedelta(days=1)])
     complete(connection)
     names = [table.name for table in PARTITIONED_TABLES]
     for (table,) in connection.execute(_STALE, [names]).fetchall():

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from datetime import UTC, datetime
-from threading import BoundedSemaphore
-from time import monotonic
-from typing import TypeVar
 
-import psycopg
-from psycopg.errors import QueryCanceled, UndefinedColumn, UndefinedTable
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from store.engine import read_engine
-from store.errors import Unavailable
 from store.queries import (
     artifacts,
     baseline,
@@ -31,13 +22,13 @@ from store.queries import (
     journey,
     losses,
     metrics,
+    pools,
     run_columns,
     runs,
     schemas,
     steps,
 )
 from store.queries.cursor import Cursors
-from store.queries.errors import ExportTimeout, QueryTimeout, TooManyExports
 from store.queries.filters import Filters, PageRequest
 from store.queries.language_sql import Question
 from store.queries.run_columns import RunColumns, StepKey
@@ -60,27 +51,21 @@ from store.queries.types import (
 )
 from store.queries.types_metrics import MetricsPage
 from store.secrets import CURSOR_KEY, shared_secret
+from store.sessions import Sessions
 
 DEFAULT_RUN_TIMEOUT_S = 900.0
 DEFAULT_STATEMENT_TIMEOUT_MS = 10_000
 DEFAULT_EXPORT_TIMEOUT_S = 3600.0
 DEFAULT_BAD_OUTCOMES = ("bad_match", "bad")
-MAX_EXPORTS = 2
-"""At once; the other connections are for questions, and old snapshots keep rows from being vacuumed."""
-_PLAN_IS_OLD = "RevalidateCachedQuery"
-"""Where Postgres says that a kept plan (``store.engine.KEPT``) would give another type than before."""
 _FIRST_PAGE = PageRequest()
 _EVERYTHING = Filters()
-
-
-Batch = TypeVar("Batch")
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Reader:
+class Reader(Sessions):
     """
     Answers questions; every method reads one snapshot of the database.
 
@@ -99,15 +84,12 @@ class Reader:
         bad_outcomes: Collection[str] = DEFAULT_BAD_OUTCOMES,
         export_timeout_s: float = DEFAULT_EXPORT_TIMEOUT_S,
     ) -> None:
-        self._engine = engine
-        self._export_timeout_s = export_timeout_s
+        super().__init__(engine, statement_timeout_ms=statement_timeout_ms, export_timeout_s=export_timeout_s)
         self._bad_outcomes = frozenset(bad_outcomes)
         self._known_habits = habits.Known()
         self._known_cursors: Cursors | None = None
-        self._statement_timeout_ms = statement_timeout_ms
         self._run_timeout_s = run_timeout_s
         self._now = now
-        self._exports = BoundedSemaphore(MAX_EXPORTS)
 
     @classmethod
     def open(
@@ -135,10 +117,6 @@ class Reader:
             bad_outcomes=bad_outcomes,
             export_timeout_s=export_timeout_s,
         )
-
-    def close(self) -> None:
-        """Release the connections; safe to call twice."""
-        self._engine.dispose()
 
     def ping(self) -> None:
         """Return when the database answers, with our tables in it."""
@@ -305,6 +283,11 @@ class Reader:
                 connection, self._known_habits, run_id, pipeline, pipeline_version, bad=self._bad_outcomes
             )
 
+    def pool(self, question: pools.PoolQuestion) -> pools.Pool:
+        """What runs since a time and those before it were like (``store.queries.pools``)."""
+        with self._connection() as connection:
+            return pools.pool(connection, self._known_habits, question, bad=self._bad_outcomes)
+
     def cursor(self, question: str, position: Sequence[int | str]) -> str:
         """A signed cursor for a list that is not read page by page (``store.queries.cursor``)."""
         with self._connection() as connection:
@@ -349,46 +332,3 @@ class Reader:
         if self._known_cursors is None:
             self._known_cursors = Cursors(shared_secret(connection, CURSOR_KEY))
         return self._known_cursors
-
-    def _in_time(self, batches: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
-        """The batches until their time is over: a snapshot of hours keeps rows from being vacuumed."""
-        until = monotonic() + self._export_timeout_s
-        for batch in batches:
-            if monotonic() > until:
-                raise ExportTimeout(self._export_timeout_s)
-            yield batch
-
-    @contextmanager
-    def _export(self) -> Iterator[Connection]:
-        """A connection for as long as an export takes; raises ``TooManyExports``."""
-        if not self._exports.acquire(blocking=False):
-            raise TooManyExports(MAX_EXPORTS)
-        try:
-            with self._connection() as connection:
-                yield connection
-        finally:
-            self._exports.release()
-
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        """The boundary where errors of the driver become errors of the store."""
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-                # Nothing was changed; but psycopg drops all prepared statements with a rollback.
-                connection.commit()
-        except PoolTimeout as exc:
-            raise Unavailable("all connections to the database are in use") from exc
-        except (OperationalError, InterfaceError, psycopg.OperationalError) as exc:
-            if isinstance(getattr(exc, "orig", exc), QueryCanceled):
-                raise QueryTimeout(self._statement_timeout_ms) from exc
-            raise Unavailable("the database cannot be reached") from exc
-        except DBAPIError as exc:
-            if isinstance(exc.orig, UndefinedTable | UndefinedColumn):
-                raise Unavailable("the database lacks tables of this version; run xray db upgrade") from exc
-            if getattr(exc.orig, "diag", None) and exc.orig.diag.source_function == _PLAN_IS_OLD:
-                self._engine.dispose()  # the other connections have such plans, too
-                raise Unavailable("the tables have just been changed; ask again") from exc
-            if exc.connection_invalidated:
-                raise Unavailable("the connection to the database was lost") from exc
-            raise

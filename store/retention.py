@@ -101,7 +101,7 @@ def expire(
         if expired_partitions(connection, floors):
             # Nobody stores steps there any more, so what is counted now stays right.
             Rollups().turn(connection, before=floors.runs)
-    finally:  # an hour that cannot be counted holds up its week alone
+    finally:  # an hour that cannot be counted does not hold up all that has expired
         ready = counted(connection, floors)
         drop_expired(connection, ready)
         delete_expired(connection, ready)

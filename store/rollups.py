@@ -118,21 +118,27 @@ class Rollups:
         """
         Bring hours up to date that have marks, the latest first; the connection is in autocommit.
 
-        before: only of earlier weeks. An hour that fails rests, too: the next turn does the others.
+        before: only of earlier weeks. Raises what was wrong with an hour after the others were counted.
         """
         began = self._clock()
         self._rests = {marked: until for marked, until in self._rests.items() if until > began}
+        failed: psycopg.Error | None = None
         for marked in tidy(connection):
             if marked.week < before and marked not in self._rests:
-                self._count(connection, marked)
+                try:
+                    self._count(connection, marked)
+                except psycopg.DataError as error:
+                    failed = error
             if self._clock() - began > _TURN_S:
-                return
+                break
+        if failed is not None:
+            raise failed
 
     def _count(self, connection: psycopg.Connection[Any], marked: Marked) -> None:
         began = self._clock()
         try:
             recount(connection, marked)
-        finally:
+        finally:  # what took too long is not tried again at once, before all others
             ended = self._clock()
             self._rests[marked] = ended + max(_REST_S, _REST * (ended - began))
 

@@ -3,8 +3,8 @@ The tables, as the code sees them; ``migrations/`` builds them and a test compar
 
 Rules that keep the schema distributable (``run_key`` first in every key, one range
 partition level on ``run_day``, no key or foreign key across runs, no triggers, no volatile
-function in an upsert) are registered here as data, so that a test can check them against
-the catalog: ``DISTRIBUTED_TABLES``, ``PARTITIONED_TABLES``.
+function in an upsert) are registered here as data, so that tests can hold the catalog and the
+statements to them: ``DISTRIBUTED_TABLES``, ``REFERENCE_TABLES``, ``PARTITIONED_TABLES``.
 
 A row of ``runs`` or ``steps`` holds what readers see *and* enough to take the merge up
 again: which copy won (its order), the start copy whole, and which columns the winner did not

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Date, Double, Integer, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Column, Date, Double, Index, Integer, LargeBinary, Table, Text
 
 from store.schema_columns import instant_column, key_column, metadata, text_column
 
@@ -39,9 +39,12 @@ erasures = Table(
     Column("fingerprint", LargeBinary, comment="of an item (store/item_filter.py)"),
     Column("number", BigInteger, nullable=False, comment="counts up: tells what is new"),
     instant_column("erased_at", nullable=False),
-    info={"upkeep": True},
+    info={"upkeep": True, "reference": True},
     comment="What was erased and must not come back (store/erase.py).",
 )
+
+# Writers, who ask every second what is new.
+Index("ix_erasures_number", erasures.c.number)
 
 retention_floors = Table(
     "retention_floors",

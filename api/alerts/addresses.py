@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 _MAX_URL = 2048
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST = ipaddress.ip_network("2000::/3")
-"""What is assigned to the Internet of IPv6: what else looks global is a notation of, or for, something local."""
+"""What of IPv6 is assigned to the Internet: what else looks global is a notation of something local."""
 _PORTS = {"http": 80, "https": 443}
 PRIVATE = "is no public address; XRAY_ALERT_PRIVATE_ADDRESSES=true allows those"
 

@@ -23,7 +23,7 @@ TIMESTAMP = "X-XRay-Timestamp"
 SIGNATURE = "X-XRay-Signature"
 EVENT_ID = "X-XRay-Event-Id"
 TIMEOUT_S = 10.0
-"""For all of a request, however slowly the other side goes on answering; the look-up of its name comes before."""
+"""For all of a request, however slowly it is answered; the look-up of the name comes before."""
 Kind = Literal["firing", "resolved", "test"]
 
 

@@ -21,6 +21,8 @@ _OTHER_TYPE = 6
 _SAME_ID = 5
 _RENAMED = 2
 _ALIKE = 0.5
+_MAX_PAIRS = 40_000
+"""Of steps in the middle of which the items are held against each other; a second of processor time."""
 
 
 def align(a: Sequence[StepRecord], b: Sequence[StepRecord], items: Items) -> list[StepPair]:
@@ -87,10 +89,16 @@ def _equal_heads(a: Sequence[StepRecord], b: Sequence[StepRecord]) -> int:
     return counted
 
 
+def _unlooked(_: StepRecord) -> Set[str]:
+    return frozenset()
+
+
 def _aligned(
     a: Sequence[StepRecord], b: Sequence[StepRecord], items: Items
 ) -> list[tuple[int | None, int | None]]:
     """The pairs of places, by the largest sum of likeness (Needleman and Wunsch, gaps for nothing)."""
+    if len(a) * len(b) > _MAX_PAIRS:
+        items = _unlooked  # whether steps were renamed is then told by what their rows say
     like = [[likeness(one, other, items) for other in b] for one in a]
     # best[x][y]: of a[x:] with b[y:].
     best = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]

@@ -190,7 +190,7 @@ def _is_usable(value: Any) -> TypeGuard[float]:
 
 
 def _frequent_words(columns: _Columns) -> list[Feature]:
-    """The figures that vary, without rare values of a tag or field, and the second of two that exclude each other."""
+    """Those that vary, without rare values of a tag or field, and one of two that exclude each other."""
     by_field: defaultdict[tuple[Any, ...], list[Feature]] = defaultdict(list)
     found: list[Feature] = []
     for feature in columns.made:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from api.compare.records import Side
-from api.explain.gather import read_columns
+from api.explain.gather import as_read, read_columns
 from store.decisions import Decision, DecisionColumns, rows
 from store.reader import Reader
 
 MAX_DECISIONS = 400_000
-"""Of one run, the smallest steps first; 100,000 take 0.3 s of processor time, for there is an object of each."""
+"""Of one run, the smallest steps first; 100,000 take 0.3 s of processor time: there is an object of each."""
 
 
 def gather(reader: Reader, run_id: str) -> Side | None:
@@ -19,8 +19,10 @@ def gather(reader: Reader, run_id: str) -> Side | None:
     if detail is None:
         return None
     found = read_columns(reader, detail, MAX_DECISIONS)
-    decisions = {step: [one for part in parts for one in _rows(part)] for step, parts in found.by_step.items()}
-    return Side(detail, decisions, found.unread)
+    decisions = {
+        step: [one for part in parts for one in _rows(part)] for step, parts in found.by_step.items()
+    }
+    return Side(as_read(detail, found), decisions, found.unread)
 
 
 def _rows(part: DecisionColumns) -> list[Decision]:

@@ -50,7 +50,8 @@ def summary(answered: Answered, level: float) -> Sequence[str]:
         )
     if min(answered.bad, answered.good) < MIN_RUNS:
         return [*said, f"Too few runs: {MIN_RUNS} of each group at least are needed."]
-    found = [finding for finding in answered.comparison.findings if finding.significant and not finding.defining]
+    findings = answered.comparison.findings
+    found = [finding for finding in findings if finding.significant and not finding.defining]
     said.append(
         f"{len(found):,} of {answered.comparison.tests:,} figures differ, of which at most "
         f"{100 * level:g} % by chance."

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 
-from api.contracts.declared import Contract, FigureOfSteps, ItemReaches, ShareOfReason, joined
+from api.contracts.declared import ENDED, Contract, FigureOfSteps, ItemReaches, ShareOfReason, joined
 from api.contracts.judging import Bounds, Sign, State, judge, share
 from store.queries.filters import Filters, PageRequest, parse
 from store.queries.types import JourneyStep, Page, RunRecord, StepMetrics, StepRecord
@@ -19,8 +19,6 @@ EVIDENCE = 20
 MAX_RUNS = 500
 """Runs in which an item is followed, the newest; of others it is unknown whether it got there."""
 _PAGE = 100
-_ENDED = 'status != "running"'
-_BEYOND: Mapping[Sign, str] = {"at_most": ">", "below": ">=", "at_least": "<", "above": "<="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ def _figure(reader: Reader, contract: Contract, asked: FigureOfSteps, scope: Sco
     because = _because(state, n if bounds else 0, 0, "steps")
     if state == "unknown" and bounds is not None:
         because = "the limit lies within the resolution of percentiles over long times; ask for less time"
-    evidence = [] if state == "held" else _steps_beyond(reader, contract, field, sign, limit, scope)
+    evidence = [] if state == "held" else _steps_beyond(reader, contract, field, scope)
     return Verdict(contract, state, *_floats(bounds), n=n, unit="steps", evidence=evidence, because=because)
 
 
@@ -141,11 +139,8 @@ def _around(value: float, field: str, statistic: str, page: Page[StepMetrics]) -
     return Bounds(value - reach, value + reach)
 
 
-def _steps_beyond(
-    reader: Reader, contract: Contract, field: str, sign: Sign, limit: float, scope: Scope
-) -> list[Violation]:
-    question = joined(contract.steps, f"{field} {_BEYOND[sign]} {limit!r}")
-    filters, _ = parse(STEPS, [*scope.parameters(), ("q", question)])
+def _steps_beyond(reader: Reader, contract: Contract, field: str, scope: Scope) -> list[Violation]:
+    filters, _ = parse(STEPS, [*scope.parameters(), ("q", joined(contract.steps, contract.against))])
     found = reader.steps(filters, PageRequest(limit=EVIDENCE)).items
     return [Violation(step.run_id, step.step_id, _value(step, field)) for step in found]
 
@@ -186,7 +181,7 @@ def _steps_with(
     reader: Reader, contract: Contract, reason: str, sign: Sign, limit: Fraction, scope: Scope
 ) -> list[Violation]:
     """Of the newest steps that gave it, those that did too often; or too seldom, when that is what counts."""
-    filters, _ = parse(STEPS, [*scope.parameters(), ("q", joined(contract.steps, "candidates_in > 0"))])
+    filters, _ = parse(STEPS, [*scope.parameters(), ("q", joined(contract.steps, contract.against))])
     found = reader.steps(filters, PageRequest(limit=1000)).items
     shares = [
         (Fraction(step.reasons.get(reason, 0), step.candidates_in), step)
@@ -279,7 +274,7 @@ def _runs(contract: Contract, scope: Scope) -> Filters:
 
 
 def _steps(contract: Contract, scope: Scope) -> Filters:
-    return parse(STEPS, [*scope.parameters(), ("q", joined(contract.steps, _ENDED))])[0]
+    return parse(STEPS, [*scope.parameters(), ("q", joined(contract.steps, ENDED))])[0]
 
 
 def _floats(bounds: Bounds | None) -> tuple[float | None, float | None]:

@@ -8,7 +8,6 @@ gets somewhere. ``runs`` and ``steps`` say of which, in the filter language.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from fractions import Fraction
@@ -26,8 +25,8 @@ from store.queries.vocabulary import RUNS, STEP_TYPES, STEPS
 
 MAX_CONTRACTS = 200
 MAX_FILE_BYTES = 256 * 1024
-_MAX_VALUES = 1 << 20
-"""Of a file, texts counted by their characters, when everything that it repeats by a name is written out."""
+_MAX_SIZE = 8 * MAX_FILE_BYTES
+"""Of a file with all that it repeats by a name written out: 8 for each value, and the characters of texts."""
 _LONGEST = timedelta(days=100_000)
 """Back from now it is still a date."""
 ID_FORM = "1 to 128 characters of A-Z, a-z, 0-9, ., _ and -"
@@ -154,6 +153,9 @@ class ItemReaches(_Limited):
 
 KINDS = ("share_of_runs", "figure", "share_of_reason", "item")
 _OF_STEPS = ("figure", "share_of_reason")
+ENDED = 'status != "running"'
+"""Of the steps that are judged."""
+_BEYOND: Mapping[Sign, str] = {"at_most": ">", "below": ">=", "at_least": "<", "above": "<="}
 
 
 class Contract(_Declared):
@@ -181,8 +183,10 @@ class Contract(_Declared):
         for field, text in (("runs", self.runs), ("steps", self.steps)):
             if text is not None:
                 _understood(field, text)
-        if self.steps is not None:
-            _understood("steps", joined(self.steps, _ADDED))
+        if given[0] in _OF_STEPS:
+            # What a check asks besides: the language bounds the length, depth and numbers of both together.
+            for other in (ENDED, self.against):
+                _understood("steps" if self.steps else given[0], joined(self.steps, other))
         if self.share_of_runs is not None:
             _understood("share_of_runs.where", self.share_of_runs.where)
         return self
@@ -191,6 +195,14 @@ class Contract(_Declared):
     def kind(self) -> str:
         """Which of ``KINDS`` it is."""
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def against(self) -> str:
+        """Which steps may speak against it, as an expression; of contracts on steps."""
+        if self.figure is None:
+            return "candidates_in > 0"
+        sign, limit = self.limit
+        return f"{str(self.figure.of).partition('.')[0]} {_BEYOND[sign]} {limit!r}"
 
     @property
     def limit(self) -> tuple[Sign, Any]:
@@ -202,10 +214,6 @@ class Contract(_Declared):
 def joined(expression: str | None, other: str) -> str:
     """Return the expression of which both are true."""
     return f"({expression}) and {other}" if expression else other
-
-
-_ADDED = f"duration_ms >= {-sys.float_info.max!r}"
-"""As long as anything that a check joins to ``steps``: the language bounds length and depth."""
 
 
 def _understood(field: str, text: str) -> Filters:
@@ -273,11 +281,11 @@ def load(file: BinaryIO) -> Any:
 
 def _check_size(document: Any) -> None:
     """Raise for a document that is small in the file and huge, or endless, when its aliases are followed."""
-    values, left = 0, [document]
+    size, left = 0, [document]
     while left:
         value = left.pop()
-        values += len(value) if isinstance(value, str | bytes) else 1
-        if values > _MAX_VALUES:
+        size += 8 + (len(value) if isinstance(value, str | bytes) else 0)
+        if size > _MAX_SIZE:
             raise ContractProblem("too much is repeated by its aliases")
         if isinstance(value, Mapping):
             left += [*value.keys(), *value.values()]

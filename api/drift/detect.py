@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from api.drift.series import MIN_BUCKETS, MIN_STEPS, Bucket, Level, level, spread, t_tail, unrest
-from store.queries.drift import PARTS, Given, History, Kind
+from store.queries.drift import PARTS, Executions, Given, History, Kind
 
 SETTINGS = ("pipeline_version", "config_fingerprint", "model")
 _MIN_WITH = 3
@@ -93,6 +93,9 @@ class _Series(NamedTuple):
     reason: str
     buckets: Sequence[Bucket | None]
     """None where the step did not run."""
+    executions: Sequence[Executions]
+    """Of the step."""
+    given: Sequence[Given]
 
     def before(self, history: History) -> list[Bucket]:
         """Those with executions before the window."""
@@ -145,7 +148,9 @@ def _place(kind: Kind) -> Place:
 
 def _series(history: History) -> list[_Series]:
     ran: defaultdict[Place, dict[int, int]] = defaultdict(dict)
+    executions: defaultdict[Place, list[Executions]] = defaultdict(list)
     for one in history.executions:
+        executions[_place(one.kind)].append(one)
         by_bucket = ran[_place(one.kind)]
         by_bucket[one.bucket] = by_bucket.get(one.bucket, 0) + one.steps
     given: defaultdict[tuple[Place, str], defaultdict[int, list[Given]]] = defaultdict(
@@ -165,7 +170,8 @@ def _series(history: History) -> list[_Series]:
             buckets[number] = _bucket(ran[place][number], of_bucket)
         # One that was declared and never given says nothing.
         if any(bucket is not None and bucket.candidates for bucket in buckets):
-            made.append(_Series(place, reason, buckets))
+            given_here = [cell for of_bucket in cells.values() for cell in of_bucket]
+            made.append(_Series(place, reason, buckets, executions[place], given_here))
     return sorted(made, key=_name)
 
 
@@ -284,25 +290,28 @@ def _since(series: _Series, usual: float, history: History) -> int:
 
 def _coincidences(series: _Series, usual: float, since: int, history: History) -> list[Coincidence]:
     """Settings that were first seen about when the drift began, and with which it is the larger."""
-    executions = [one for one in history.executions if _place(one.kind) == series.place]
-    given = [one for one in history.given if one.reason == series.reason and _place(one.kind) == series.place]
+    all_now = sum(one.steps for one in series.executions if one.bucket >= history.buckets)
+    recent = [one for one in series.given if one.bucket >= history.buckets]
+    all_sum = math.fsum(one.share_sum for one in recent)
     found = []
     for field in SETTINGS:
-        values = sorted({v for one in executions if (v := getattr(one.kind, field)) is not None})
-        for value in values:
-            mine = [one for one in executions if getattr(one.kind, field) == value]
-            first = min(one.bucket for one in mine)
-            with_it = sum(one.steps for one in mine if one.bucket >= history.buckets)
+        # By value at once: a fingerprint may be another one in each execution.
+        having: defaultdict[str | None, list[Executions]] = defaultdict(list)
+        for one in series.executions:
+            having[getattr(one.kind, field)].append(one)
+        sums: defaultdict[str | None, list[float]] = defaultdict(list)
+        for cell in recent:
+            sums[getattr(cell.kind, field)].append(cell.share_sum)
+        for value in sorted(value for value in having if value is not None):
+            first = min(one.bucket for one in having[value])
+            with_it = sum(one.steps for one in having[value] if one.bucket >= history.buckets)
             if with_it < _MIN_WITH or not history.buckets - PARTS <= first or first > since + 1:
                 continue
-            all_now = sum(one.steps for one in executions if one.bucket >= history.buckets)
-            recent = [one for one in given if one.bucket >= history.buckets]
-            sum_with = math.fsum(one.share_sum for one in recent if getattr(one.kind, field) == value)
+            sum_with = math.fsum(sums[value])
             share_with = sum_with / with_it
             share_without = None
             if all_now > with_it:
-                rest = math.fsum(one.share_sum for one in recent) - sum_with
-                share_without = max(0.0, rest) / (all_now - with_it)
+                share_without = max(0.0, all_sum - sum_with) / (all_now - with_it)
                 if abs(share_with - usual) <= abs(share_without - usual):
                     continue
             found.append(

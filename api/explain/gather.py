@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from api.explain.audit import audit, usually_counting
@@ -12,7 +13,15 @@ from api.explain.stories import deciding_step, rival_in
 from store.decisions import DecisionColumns, about, rows
 from store.queries.decisions import decision_record
 from store.queries.run_columns import MAX_DECISIONS, NO_COLUMNS, RunColumns
-from store.queries.types import DecisionRecord, Journey, JourneyStep, RunDetail, RunRecord, StepRecord
+from store.queries.types import (
+    DecisionRecord,
+    Journey,
+    JourneyStep,
+    Missing,
+    RunDetail,
+    RunRecord,
+    StepRecord,
+)
 from store.reader import Reader
 
 
@@ -30,6 +39,7 @@ def gather(reader: Reader, run_id: str) -> Material | None:
     usual = reader.baseline(run.pipeline, run.pipeline_version, without=run_id)
     habits = reader.habits(run_id, run.pipeline, run.pipeline_version)
     columns = read_columns(reader, detail)
+    detail = as_read(detail, columns)
     step = deciding_step(detail.steps)
     if step is None or step.selected_id is None:
         return Material(detail, usual, None, None, columns=columns, habits=habits)
@@ -61,8 +71,9 @@ def gather_audit(reader: Reader, run_id: str) -> Audited | None:
         return None
     run = detail.run
     usual = reader.baseline(run.pipeline, run.pipeline_version, without=run_id)
-    lines = audit(run, detail.steps, read_columns(reader, detail), usually_counting(usual))
-    return Audited(run, lines)
+    columns = read_columns(reader, detail)
+    lines = audit(run, detail.steps, columns, usually_counting(usual))
+    return Audited(as_read(detail, columns).run, lines)
 
 
 def read_columns(reader: Reader, detail: RunDetail, limit: int = MAX_DECISIONS) -> RunColumns:
@@ -73,6 +84,25 @@ def read_columns(reader: Reader, detail: RunDetail, limit: int = MAX_DECISIONS) 
         if step.completeness.decisions_stored
     ]
     return reader.run_columns(detail.run.run_id, wanted, limit) if wanted else NO_COLUMNS
+
+
+def as_read(detail: RunDetail, columns: RunColumns) -> RunDetail:
+    """The run with decisions that were too many to be read counted as missing."""
+    stored = (
+        step.completeness.decisions_stored
+        for step in detail.steps
+        if (step.step_id, step.attempt_key) in columns.unread
+    )
+    if not (count := sum(stored)):
+        return detail
+    known = detail.run.completeness
+    stated = replace(
+        known,
+        state="partial" if known.state == "complete" else known.state,
+        evidence="partial",
+        missing=(*known.missing, Missing("not_read", "decisions", count)),
+    )
+    return replace(detail, run=replace(detail.run, completeness=stated))
 
 
 def _journey(detail: RunDetail, columns: RunColumns, item_id: str) -> Journey | None:

@@ -191,7 +191,7 @@ class Evidence:
     kind: str
     """
     share: of the candidates or items. part: likewise, of the single decisions. level: on a scale of its own.
-    amount: how many.
+    amount: how many. runs: of the runs of a pool.
     """
     value: float
     usual: float

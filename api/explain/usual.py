@@ -32,7 +32,7 @@ TAIL, TAIL_DEVIATIONS = 0.97, 2.17
 """The share of a normal distribution within so many deviations: wider tails widen the spread."""
 FEW = 2.0
 """A spread of n runs is a guess, widened by this many n-ths."""
-FLOORS = {"share": 0.004, "part": 0.004, "level": 1e-9, "amount": 0.02}
+FLOORS = {"share": 0.004, "part": 0.004, "runs": 0.004, "level": 1e-9, "amount": 0.02}
 RELATIVE_FLOOR = 0.01
 """Of a level's own size."""
 
@@ -60,8 +60,14 @@ class Model(NamedTuple):
 class Column:
     """One figure of one step over the baseline."""
 
-    def __init__(self, kind: str, values: Sequence[float | None], usual_size: float) -> None:
-        """values: a run each, None where it lacks the figure. usual_size: of the step's executions."""
+    def __init__(
+        self, kind: str, values: Sequence[float | None], usual_size: float, together: int = 1
+    ) -> None:
+        """
+        values: a run each, None where it lacks the figure. usual_size: of the step's executions.
+
+        together: runs that each value is the mean of, as is what is held against them.
+        """
         numbers = sorted(value for value in values if value is not None)
         self.kind = kind
         self.median = _middle(numbers)
@@ -71,20 +77,24 @@ class Column:
         self._values = values
         self._spread = spread([number - self.median for number in numbers]) * (1 + FEW / len(numbers))
         self._usual_size = usual_size
+        self._together = together
         self._models: dict[int, Model] = {}
         self._centred: dict[bytes, tuple[list[float], float]] = {}
 
     def deviation(self, size: int) -> float:
         """One deviation, of an execution with so many candidates."""
+        # What is least for one run is less for the mean of several.
+        floor = FLOORS[self.kind] / math.sqrt(self._together)
         if self.kind == "amount":
-            return max(self._spread, FLOORS[self.kind])
+            return max(self._spread, floor)
         # What comes of few candidates varies more: as the root of their number.
         wide = self._spread * math.sqrt(max(1.0, self._usual_size / size))
         if self.kind == "level":
-            return max(wide, FLOORS[self.kind], RELATIVE_FLOOR * abs(self.median))
-        # Of a share that is 0 in all runs, one candidate is no wonder.
-        share = min(max(self.median, 0.5 / size), 1 - 0.5 / size)
-        return max(wide, FLOORS[self.kind], 0.5 * math.sqrt(share * (1 - share) / size))
+            return max(wide, floor, RELATIVE_FLOOR * abs(self.median) / math.sqrt(self._together))
+        # Of a share that is 0 in all runs, one candidate is no wonder; nor one run of those together.
+        cases = self._together * (1 if self.kind == "runs" else size)
+        share = min(max(self.median, 0.5 / cases), 1 - 0.5 / cases)
+        return max(wide, floor, 0.5 * math.sqrt(share * (1 - share) / cases))
 
     def centred(self, runs: bytes) -> tuple[list[float], float]:
         """Distances from the median in some runs, 0 where the figure is not known, and the sum of squares."""
@@ -110,8 +120,10 @@ class Column:
 class Usual:
     """The figures of a baseline, by step."""
 
-    def __init__(self, baseline: Sequence[Mapping[str, Figures]]) -> None:
+    def __init__(self, baseline: Sequence[Mapping[str, Figures]], together: int = 1) -> None:
+        """together: runs that each entry is the mean of (``api.explain.pool``)."""
         self._baseline = baseline
+        self._together = together
         self._steps: dict[str, dict[str, Column]] = {}
         self._keys: dict[tuple[Place, ...], int] = {}
 
@@ -131,9 +143,9 @@ class Usual:
         found = self._steps.get(step)
         if found is None:
             names = dict.fromkeys(name for figures in present for name in figures.values)
-            found = self._steps[step] = _columns(names, known)
+            found = self._steps[step] = _columns(names, known, self._together)
         new = [name for name in own.values if name not in found and name.startswith("share:")]
-        return found | _columns(new, known) if new else found
+        return found | _columns(new, known, self._together) if new else found
 
 
 def absent(figure: str, figures: Mapping[str, float]) -> float | None:
@@ -161,7 +173,9 @@ def _middle(ascending: Sequence[float]) -> float:
     return ascending[half] if len(ascending) % 2 else (ascending[half - 1] + ascending[half]) / 2
 
 
-def _columns(names: Sequence[str] | Mapping[str, None], known: Sequence[Figures | None]) -> dict[str, Column]:
+def _columns(
+    names: Sequence[str] | Mapping[str, None], known: Sequence[Figures | None], together: int
+) -> dict[str, Column]:
     size = median(figures.size for figures in known if figures is not None)
     found = {}
     for name in names:
@@ -170,7 +184,7 @@ def _columns(names: Sequence[str] | Mapping[str, None], known: Sequence[Figures 
             for figures in known
         ]
         if sum(value is not None for value in values) >= MIN_RUNS:
-            found[name] = Column(name.partition(":")[0], values, size)
+            found[name] = Column(name.partition(":")[0], values, size, together)
     return found
 
 

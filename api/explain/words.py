@@ -80,7 +80,7 @@ def missing_in_words(cause: str, what: str, count: int) -> str:
 
 def evidence_in_words(evidence: Evidence) -> str:
     """``“reason dear” is 30.0 % (median of 120 runs: 1.0 %)``."""
-    if evidence.kind in ("share", "part"):
+    if evidence.kind in ("share", "part", "runs"):
         shown, usual = percent(evidence.value), percent(evidence.usual)
     elif evidence.kind == "amount":
         shown, usual = f"{evidence.value:,.0f}", f"{evidence.usual:,.0f}"
@@ -103,4 +103,5 @@ _CAUSES = {
     "expired": "kept no longer (retention)",
     "chunk_missing": "announced and never seen",
     "unreadable": "stored and not readable",
+    "not_read": "stored and more than one answer reads",
 }

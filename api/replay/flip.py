@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from api.replay.comparing import Comparator, Number, Observation, is_number
-from api.replay.engine import rerun
+from api.replay.engine import rerun, unchanged
 from api.replay.facts import PASSING, Change, StepFacts
 from api.replay.ordering import positions
 from api.replay.result import Certainty, certainty_of, passes_at
@@ -166,7 +166,8 @@ def _proved(
     *,
     wanted: bool,
 ) -> Flip | NoFlip:
-    certain, assumed = (rerun(steps, [change], assume) for assume in (False, True))
+    same = unchanged(steps, [change])
+    certain, assumed = (rerun(steps, [change], assume, same) for assume in (False, True))
     known: Certainty
     if passes_at(certain, step.step_id, item_id) is wanted:
         known = "certain"

@@ -39,7 +39,8 @@ class _Result(NamedTuple):
 
 def as_recorded(step: StepFacts) -> list[Verdict]:
     """The verdicts that the step gave."""
-    return [Verdict(decision.verdict) for decision in step.decisions]
+    made: dict[str, Verdict] = {}
+    return [made.get(d.verdict) or made.setdefault(d.verdict, Verdict(d.verdict)) for d in step.decisions]
 
 
 def rejudge(step: StepFacts, changes: Sequence[Change], assume: bool) -> list[Verdict]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-from api.replay.engine import Fate, Replayed, Rerun, rerun
+from api.replay.engine import Fate, Replayed, Rerun, rerun, unchanged
 from api.replay.facts import PASSING, Change, StepFacts
 from api.replay.rules import Rule, find_rule
 from store.estimates import Estimate, Observed, estimate
@@ -31,8 +31,7 @@ class Cited:
     checks: Sequence[Mapping[str, object]] | None
 
 
-@dataclass(frozen=True)
-class ItemAnswer:
+class ItemAnswer(NamedTuple):
     """What would have become of one item."""
 
     item_id: str
@@ -45,7 +44,6 @@ class ItemAnswer:
     certainty: Certainty
     cause: str | None
     """Why it is not certain."""
-    because: Sequence[Cited]
 
     @property
     def changed(self) -> bool:
@@ -81,8 +79,12 @@ class Answer:
     rules: Sequence[tuple[Change, Rule | None]]
     steps: Sequence[StepAnswer]
     items: Mapping[str, ItemAnswer]
-    hidden: Sequence[StepAnswer] = field(default=())
-    """Steps whose record does not name all candidates."""
+    by_id: Mapping[str, StepFacts]
+
+    def because(self, item: ItemAnswer) -> list[Cited]:
+        """The decisions that the answer on an item rests on."""
+        steps = dict.fromkeys((*(change.step_id for change, _ in self.rules), item.was_at, item.now_at))
+        return [cited for step_id in steps for cited in cite(self.by_id[step_id], item.item_id)]
 
     @property
     def counts(self) -> Mapping[Certainty, Counter[str]]:
@@ -104,22 +106,21 @@ class Answer:
 
 def replay(steps: Sequence[StepFacts], changes: Sequence[Change]) -> Answer:
     """Return what the run would have decided. Raises ``rules.NoSuchRule``."""
-    before = rerun(steps, [], assume=True)
-    certain = rerun(steps, changes, assume=False)
-    assumed = rerun(steps, changes, assume=True)
+    same = unchanged(steps, changes)
+    before = rerun(steps, [], True, same)
+    certain = rerun(steps, changes, False, same)
+    assumed = rerun(steps, changes, True, same)
     by_id = {step.step_id: step for step in steps}
-    touched = [by_id[change.step_id] for change in changes]
     items = {
-        item: _item(item, before.fates[item], certain.fates[item], assumed.fates[item], by_id, touched)
-        for item in certain.fates
+        item: _item(item, before.fates[item], fate, assumed.fates[item])
+        for item, fate in certain.fates.items()
     }
-    first = min((place for place, step in enumerate(steps) if step in touched), default=0)
-    told = [_step(certain.steps[s.step_id], assumed.steps[s.step_id]) for s in steps[first:]]
+    told = [_step(certain.steps[s.step_id], assumed.steps[s.step_id]) for s in steps[len(same.steps) :]]
     rules = [
         (change, None if change.top_k is not None else find_rule(by_id[change.step_id], change.rule, True))
         for change in changes
     ]
-    return Answer(rules, told, items, [line for line in told if line.evidence != "full"])
+    return Answer(rules, told, items, by_id)
 
 
 def cite(step: StepFacts, item_id: str) -> list[Cited]:
@@ -150,18 +151,9 @@ def certainty_of(certain: Fate, assumed: Fate) -> tuple[str, str, Certainty, str
     return "unknown", assumed.step_id, "unknown", assumed.cause or certain.cause
 
 
-def _item(
-    item: str,
-    before: Fate,
-    certain: Fate,
-    assumed: Fate,
-    by_id: Mapping[str, StepFacts],
-    touched: Iterable[StepFacts],
-) -> ItemAnswer:
+def _item(item: str, before: Fate, certain: Fate, assumed: Fate) -> ItemAnswer:
     now, at, certainty, cause = certainty_of(certain, assumed)
-    rests_on = dict.fromkeys((*(step.step_id for step in touched), before.step_id, at))
-    because = [cited for step_id in rests_on for cited in cite(by_id[step_id], item)]
-    return ItemAnswer(item, before.word, before.step_id, now, at, certainty, cause, because)
+    return ItemAnswer(item, before.word, before.step_id, now, at, certainty, cause)
 
 
 def _step(certain: Replayed, assumed: Replayed) -> StepAnswer:

@@ -12,7 +12,7 @@ from api.replay.contrast import Contrast
 from api.replay.facts import Change, StepFacts
 from api.replay.flip import Flip
 from api.replay.gather import Told
-from api.replay.result import Answer, Certainty, ItemAnswer
+from api.replay.result import Answer, Certainty, Cited, ItemAnswer
 from api.replay.rules import Rule
 from api.replay.words import sentences
 
@@ -29,7 +29,7 @@ def replay_answer(told: Told, question: Question, found: Answer) -> answers.Repl
         steps=[answers.ReplayedStep.model_validate(step) for step in found.steps],
         counts={certainty: dict(counts) for certainty, counts in found.counts.items()},
         changed=len(changed),
-        items=[_item(item) for item in _shown(question, found, changed)],
+        items=[_item(item, found.because(item)) for item in _shown(question, found, changed)],
         completeness=_completeness(told.steps, found),
     )
 
@@ -98,10 +98,10 @@ def _shown(question: Question, found: Answer, changed: Sequence[ItemAnswer]) -> 
     return [*ordered, *unknown][: question.limit]
 
 
-def _item(item: ItemAnswer) -> answers.ReplayedItem:
+def _item(item: ItemAnswer, because: Sequence[Cited]) -> answers.ReplayedItem:
     return answers.ReplayedItem(
         cause_text=None if item.cause is None else WORDS[item.cause],
-        because=[answers.CitedDecision.model_validate(cited) for cited in item.because],
+        because=[answers.CitedDecision.model_validate(cited) for cited in because],
         **{
             name: getattr(item, name)
             for name in ("item_id", "was", "was_at", "now", "now_at", "certainty", "cause")

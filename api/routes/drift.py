@@ -94,4 +94,5 @@ def list_masked_reasons(request: Request, run_id: str, step_id: str) -> MaskedRe
     found = reader.decisions(run, step, Filters(), PageRequest(MAX_CHECKED))
     if found is None:
         raise NotFound(f"no step {shown(step_id)} of a run {shown(run_id)} is known", "step_id")
-    return masked_answer(run, step, masked_reasons(found.items), found.completeness)
+    whole = found.next_cursor is None
+    return masked_answer(run, step, masked_reasons(found.items), found.completeness, whole=whole)

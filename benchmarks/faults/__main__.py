@@ -3,7 +3,7 @@ Does X-Ray name the step at fault?
 
     python -m benchmarks.faults [--runs 60] [--baseline 200] [--pipelines N | NAME,NAME] [--without NAME]
                                 [--purpose report|tune] [--seed 1] [--keep FILE] [--from FILE] [--json]
-                                [--offline]
+                                [--offline [--pool N]]
 
 Pipelines that really decide run through the client, a collector and PostgreSQL, half of them with a
 fault planted in one step; then ``GET /runs/{run_id}/explain`` is asked about each. What is true of a
@@ -13,6 +13,7 @@ run is never sent. ``--pipelines 3 --runs 20 --baseline 40`` takes a quarter of 
 what is tuned on some pipelines is reported on the others. ``--keep`` writes truth and answer of each
 run as a line of JSON, and ``--from`` reports on such a file again. ``--offline`` leaves out client,
 collector, database and sockets: a change of the ranking is seen in a minute (``offline.py``).
+``--pool N`` asks about N runs with the same fault together (``pools.py``).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from benchmarks.faults.answers import Reply
 from benchmarks.faults.driving import Addresses, Result, ask_all, record_baseline
 from benchmarks.faults.offline import answer_all
 from benchmarks.faults.pipeline import Pipeline
+from benchmarks.faults.pools import answer_pools
 from benchmarks.faults.registry import PIPELINES
 from benchmarks.faults.report import report
 from benchmarks.faults.strengths import load
@@ -42,7 +44,10 @@ from benchmarks.faults.trials import PURPOSES, Trial, plan
 
 def main() -> None:
     """Read the options, run, report."""
-    options = _options().parse_args()
+    parser = _options()
+    options = parser.parse_args()
+    if options.pool is not None and (options.pool < 1 or not options.offline):
+        parser.error("--pool takes a number of runs, and --offline")
     results = _read(options.from_) if options.from_ else _run(options)
     if options.keep:
         options.keep.write_text("".join(_line(result) + "\n" for result in results))
@@ -68,6 +73,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--keep", type=Path, metavar="FILE")
     parser.add_argument("--from", dest="from_", type=Path, metavar="FILE")
     parser.add_argument("--offline", action="store_true", help="without the stack, for tuning")
+    parser.add_argument("--pool", type=int, metavar="N", help="of N runs together; with --offline")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each run, no tables")
     return parser
 
@@ -91,6 +97,8 @@ def _run(options: argparse.Namespace) -> list[Result]:
     trials = plan(pipelines, options.runs, seed, load())
     _say(f"{len(pipelines)} pipelines, {options.baseline} runs before, {len(trials)} asked about")
     by_name = {pipeline.name: pipeline for pipeline in pipelines}
+    if options.pool is not None:
+        return list(answer_pools(trials, by_name, options.baseline, seed, options.pool))
     if options.offline:
         return list(answer_all(trials, by_name, options.baseline, seed))
     habits = {pipeline.name: visibility.usual(pipeline, seed) for pipeline in pipelines}

@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from time import monotonic, sleep
 from typing import Any
 
 import psycopg
@@ -28,7 +27,6 @@ _log = logging.getLogger(__name__)
 INTERVAL_S = 6 * 3600.0
 _AT_ONCE = 100
 """Objects deleted while a slot is held: who wants to put there tries again meanwhile."""
-_PAUSE_S = 0.1
 
 
 @dataclass
@@ -58,14 +56,17 @@ def collect(
     objects: ObjectStore,
     grace_s: float,
     run_key: bytes | None = None,
-    until: float | None = None,
+    wait_s: float = 0.0,
 ) -> Collected:
     """
     Delete what nothing refers to; the connection is in autocommit.
 
-    grace_s: objects younger than this stay. run_key: only what came for this run. until: by ``monotonic``,
-    how long busy slots are tried again; None: not at all. Raises ``StoreAway`` and ``psycopg.Error``.
+    grace_s: objects younger than this stay. run_key: only what came for this run, with what is being put for
+    it just now. wait_s: for each slot that is in use. Raises ``StoreAway`` and ``psycopg.Error``.
     """
+    if run_key is not None and locks.take_alone(connection, slot := ObjectKey(run_key, b"").slot, wait_s):
+        # Whoever had begun is done.
+        locks.give_back(connection, slot)
     done = Collected()
     youngest = datetime.now(UTC) - timedelta(seconds=grace_s)
     for page in objects.list(None if run_key is None else run_key.hex()):
@@ -80,7 +81,7 @@ def collect(
         for slot, keys in _by_slot(unused).items():
             for start in range(0, len(keys), _AT_ONCE):
                 some = keys[start : start + _AT_ONCE]
-                gone = _delete(connection, objects, slot, some, until)
+                gone = _delete(connection, objects, slot, some, wait_s)
                 done.busy += 0 if gone is not None else len(some)
                 done.deleted += len(gone or ())
                 done.deleted_bytes += sum(sizes[key] for key in gone or ())
@@ -99,13 +100,11 @@ def _delete(
     objects: ObjectStore,
     slot: int,
     keys: Sequence[ObjectKey],
-    until: float | None,
+    wait_s: float,
 ) -> list[ObjectKey] | None:
     """Delete those of the keys that nothing refers to and return them; None when the slot is in use."""
-    while not locks.take_alone(connection, slot):
-        if until is None or monotonic() > until:
-            return None
-        sleep(_PAUSE_S)
+    if not locks.take_alone(connection, slot, wait_s):
+        return None
     try:
         # Again, now that nobody can be about to: what was committed before we got the slot is seen.
         unused = sorted(set(keys) - locks.referred(connection, keys))

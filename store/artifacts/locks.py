@@ -45,10 +45,14 @@ def release(connection: psycopg.Connection[Any]) -> None:
     connection.execute("SELECT pg_advisory_unlock_all()")
 
 
-def take_alone(connection: psycopg.Connection[Any], slot: int) -> bool:
-    """Take a slot for deleting, unless somebody holds it."""
-    row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", [_ADVISORY_LOCKS, slot]).fetchone()
-    return row == (True,)
+def take_alone(connection: psycopg.Connection[Any], slot: int, wait_s: float = 0.0) -> bool:
+    """Take a slot for deleting, unless somebody holds it all of the time."""
+    until = monotonic() + wait_s
+    while True:
+        row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", [_ADVISORY_LOCKS, slot]).fetchone()
+        if row == (True,) or monotonic() >= until:
+            return row == (True,)
+        sleep(_PAUSE_S)
 
 
 def give_back(connection: psycopg.Connection[Any], slot: int) -> None:

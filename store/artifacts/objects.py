@@ -77,10 +77,6 @@ class ObjectStore(Protocol):
         """Put an object, whole or not at all; False when one of this name is there, which stays."""
         ...
 
-    def get(self, path: str) -> Iterator[bytes]:
-        """Yield an object in pieces; it is there when this returns. Later pieces may raise ``StoreAway``."""
-        ...
-
     def get_range(self, path: str, start: int, end: int) -> bytes:
         """Return the bytes from start up to end, which is not included; fewer where the object ends."""
         ...

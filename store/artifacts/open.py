@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from store.artifacts.objects import Found, ObjectMissing, ObjectStore, StoreAway
@@ -27,7 +27,6 @@ URL_FORM = (
     "az://container/prefix or abfss://container@account.dfs.core.windows.net/prefix,"
 )
 INSTALL = "pip install 'xray-otel-server[artifacts]'"
-_PIECE_BYTES = 1 << 20
 _PAGE = 1000
 _RETRIES = 2
 _FOLDER_MODE = 0o700
@@ -96,19 +95,6 @@ class _Objects:
             finally:
                 self._to_disk(path)
         return True
-
-    def get(self, path: str) -> Iterator[bytes]:
-        with self._known_errors():
-            pieces = iter(self._api.get(self._store, path).stream(min_chunk_size=_PIECE_BYTES))
-            # Some stores only look when the first piece is asked for.
-            first = next(pieces, None)
-        return self._rest(first, pieces)
-
-    def _rest(self, piece: Any, pieces: Iterator[Any]) -> Iterator[bytes]:
-        while piece is not None:
-            yield bytes(piece)
-            with self._known_errors():
-                piece = next(pieces, None)
 
     def get_range(self, path: str, start: int, end: int) -> bytes:
         return self._ask(lambda: bytes(self._api.get_range(self._store, path, start=start, end=end)))

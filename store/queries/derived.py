@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
     DateTime,
     Double,
@@ -24,9 +25,11 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    null,
     or_,
     select,
     true,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
@@ -249,32 +252,14 @@ def _judged(step: FromClause, chunk: FromClause, opens: ColumnElement[bool], *mo
         .correlate(step)
         .lateral()
     )
-    # Nobody said how many chunks there are, and decisions are missing: at least one chunk is.
-    unannounced = and_(
-        found.c.unreadable == 0, func.coalesce(step.c.decisions_recorded > found.c.stored, False)
-    )
-    missing = case(
-        (found.c.expected.is_not(None), func.greatest(found.c.expected - found.c.present, 0)),
-        (unannounced, 1),
-        else_=0,
-    )
-    judged = select(found, missing.label("missing")).correlate(step).subquery()
-    all_named = judged.c.stored >= func.coalesce(step.c.candidates_in, step.c.candidates_out, 0)
-    grade = case(
-        (and_(judged.c.stored == 0, expired(step)), "none"),
-        (judged.c.missing + judged.c.unreadable > 0, "partial"),
-        (judged.c.stored == 0, "none"),
-        (step.c.capture_level == "sampled", "sampled"),
-        (all_named, "full"),
-        else_="partial",
-    )
+    judged = select(found, _missing(step, found).label("missing")).correlate(step).subquery()
     return (
         select(
             judged.c.stored,
             judged.c.missing,
             judged.c.unreadable,
             judged.c.error,
-            grade.label("grade"),
+            _grade(step, judged, expired(step)).label("grade"),
             expired(step).label("expired"),
             *(judged.c[column.name] for column in more),
         )
@@ -283,8 +268,71 @@ def _judged(step: FromClause, chunk: FromClause, opens: ColumnElement[bool], *mo
     )
 
 
+def _missing(step: FromClause, found: FromClause) -> ColumnElement[int]:
+    # Nobody said how many chunks there are, and decisions are missing: at least one chunk is.
+    unannounced = and_(
+        found.c.unreadable == 0, func.coalesce(step.c.decisions_recorded > found.c.stored, False)
+    )
+    return case(
+        (found.c.expected.is_not(None), func.greatest(found.c.expected - found.c.present, 0)),
+        (unannounced, 1),
+        else_=0,
+    )
+
+
+def _grade(step: FromClause, judged: FromClause, is_expired: ColumnElement[bool]) -> ColumnElement[str]:
+    all_named = judged.c.stored >= func.coalesce(step.c.candidates_in, step.c.candidates_out, 0)
+    return case(
+        (and_(judged.c.stored == 0, is_expired), "none"),
+        (judged.c.missing + judged.c.unreadable > 0, "partial"),
+        (judged.c.stored == 0, "none"),
+        (step.c.capture_level == "sampled", "sampled"),
+        (all_named, "full"),
+        else_="partial",
+    )
+
+
 STEP_EVIDENCE = evidence(steps)
 """Join with ``true()`` beside ``steps``."""
+
+
+_STEP_KEY = ("run_key", "step_id", "attempt_key")
+_SAID = ("decisions_chunks", "decisions_recorded", "candidates_in", "candidates_out", "capture_level")
+_OF_CHUNK = ("chunk_index", "chunk_total", "item_count")
+
+
+def _chunks_by_step(run: FromClause) -> Subquery:
+    """
+    The steps of a run, each with what ``_judged`` finds of its chunks.
+
+    Not a look at the chunks for each step, nor a join, which may become one: both tables are read once.
+    """
+    step, chunk = steps.alias(), decisions.alias()
+    of_steps = select(
+        *(step.c[name] for name in (*_STEP_KEY, *_SAID)),
+        *(cast(null(), chunk.c[name].type).label(name) for name in _OF_CHUNK),
+        cast(null(), Boolean).label("opens"),
+    ).where(of_run(step, run))
+    of_chunks = select(
+        *(chunk.c[name] for name in _STEP_KEY),
+        *(cast(null(), step.c[name].type) for name in _SAID),
+        *(chunk.c[name] for name in _OF_CHUNK),
+        readable(chunk),
+    ).where(of_run(chunk, run))
+    row = union_all(of_steps.correlate(run), of_chunks.correlate(run)).subquery()
+    return (
+        select(
+            *(func.max(row.c[name]).label(name) for name in _SAID),
+            func.coalesce(func.sum(row.c.item_count).filter(row.c.opens), 0).cast(BigInteger).label("stored"),
+            func.count(row.c.chunk_index).label("present"),
+            func.count(row.c.chunk_index).filter(~row.c.opens).label("unreadable"),
+            func.coalesce(func.max(row.c.decisions_chunks), func.max(row.c.chunk_total)).label("expected"),
+        )
+        .group_by(*(row.c[name] for name in _STEP_KEY))
+        # Chunks whose step has not arrived are nobody's yet.
+        .having(func.count() > func.count(row.c.chunk_index))
+        .subquery()
+    )
 
 
 def run_evidence(run: FromClause) -> FromClause:
@@ -293,11 +341,17 @@ def run_evidence(run: FromClause) -> FromClause:
 
     Steps that neither took candidates nor recorded decisions (sources, model calls) do not count.
     """
-    step = steps.alias()
-    found = evidence(step)
-    concerned = or_(found.c.stored > 0, step.c.decisions_recorded > 0, step.c.candidates_in > 0)
+    found = _chunks_by_step(run)
+    judged = select(found, _missing(found, found).label("missing")).subquery()
+    concerned = or_(judged.c.stored > 0, judged.c.decisions_recorded > 0, judged.c.candidates_in > 0)
+    each = select(
+        judged.c.missing,
+        judged.c.unreadable,
+        case((concerned, _grade(judged, judged, expired(run)))).label("grade"),
+    )
+    each_step = each.correlate(run).subquery()
     graded = {
-        word: func.count().filter(and_(concerned, found.c.grade == word))
+        word: func.count().filter(each_step.c.grade == word)
         for word in ("full", "sampled", "partial", "none")
     }
     some = graded["full"] + graded["sampled"] + graded["partial"]
@@ -309,13 +363,11 @@ def run_evidence(run: FromClause) -> FromClause:
     )
     return (
         select(
-            func.coalesce(func.sum(found.c.missing), 0).label("missing"),
-            func.coalesce(func.sum(found.c.unreadable), 0).label("unreadable"),
+            func.coalesce(func.sum(each_step.c.missing), 0).label("missing"),
+            func.coalesce(func.sum(each_step.c.unreadable), 0).label("unreadable"),
             grade.label("grade"),
             expired(run).label("expired"),
         )
-        .select_from(step.join(found, true()))
-        .where(of_run(step, run))
         .correlate(run)
         .lateral()
     )

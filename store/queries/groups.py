@@ -192,8 +192,10 @@ def run_facts(
 
 def _step_counts(connection: Connection, members: Sequence[Member]) -> Mapping[UUID, int]:
     """How many executions of steps the runs have; without those that have none."""
-    statement = select(steps.c.run_key, func.count()).where(_of(members)).group_by(steps.c.run_key)
-    return {key: count for key, count in connection.execute(statement)}
+    statement = (
+        select(steps.c.run_key, func.count().label("steps")).where(_of(members)).group_by(steps.c.run_key)
+    )
+    return {row.run_key: row.steps for row in connection.execute(statement)}
 
 
 def _affordable(members: Sequence[Member], counts: Mapping[UUID, int], most_steps: int) -> Sequence[Member]:

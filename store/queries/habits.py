@@ -125,23 +125,37 @@ def habits(
     own = Key(found.run_key, found.run_day)
     latest = runs_of_the_kind(pipeline, pipeline_version, run_id, limit, bad)
     others = [Key(row.run_key, row.run_day) for row in connection.execute(latest)]
-    opened = {row.run_key for row in _affordable(connection, [own, *others[:EVIDENCE_RUNS]])}
+    opened = {row.run_key for row in affordable(connection, [own, *others[:EVIDENCE_RUNS]])}
+    by_run = read_figures(connection, known, others, opened, own)
+    return Habits(by_run[own.run_key], [by_run[row.run_key] for row in others])
+
+
+def read_figures(
+    connection: Connection, known: Known, others: Sequence[Key], opened: Set[UUID], own: Key | None = None
+) -> dict[UUID, dict[str, Figures]]:
+    """
+    The figures of runs by name of the step; what is ``known`` of them is not read again.
+
+    opened: runs whose decisions are looked at. own: one more, whose executions that ended in error are
+    wanted, too, and that is not remembered.
+    """
     by_run: dict[UUID, dict[str, Figures]] = {}
-    unread = [own]
+    unread = []
     for row in others:
         remembered = known.get(row.run_key, evidence=row.run_key in opened)
         if remembered is None:
             unread.append(row)
         else:
             by_run[row.run_key] = remembered
-    by_run |= _read(connection, unread, opened, own.run_key)
-    for row in unread[1:]:
+    wanted = unread if own is None else [own, *unread]
+    by_run |= _read(connection, wanted, opened, None if own is None else own.run_key)
+    for row in unread:
         known.put(row.run_key, by_run[row.run_key], evidence=row.run_key in opened)
-    return Habits(by_run[own.run_key], [by_run[row.run_key] for row in others])
+    return by_run
 
 
 def _read(
-    connection: Connection, unread: Sequence[Key], opened: Set[UUID], own: UUID
+    connection: Connection, unread: Sequence[Key], opened: Set[UUID], own: UUID | None
 ) -> dict[UUID, dict[str, Figures]]:
     evidence = _evidence(connection, [row for row in unread if row.run_key in opened])
     rows: dict[UUID, list[Row[Any]]] = {row.run_key: [] for row in unread}
@@ -222,7 +236,7 @@ def _evidence(connection: Connection, found: Sequence[Key]) -> dict[StepKey, lis
     return chunks
 
 
-def _affordable(connection: Connection, found: Sequence[Key]) -> list[Key]:
+def affordable(connection: Connection, found: Sequence[Key], most: int = EVIDENCE_ITEMS) -> list[Key]:
     """The first of the runs, until they have too many decisions together; none when the first has."""
     statement = select(decisions.c.run_key, decisions.c.item_count).where(
         decisions.c.run_key.in_([row.run_key for row in found]),
@@ -231,7 +245,7 @@ def _affordable(connection: Connection, found: Sequence[Key]) -> list[Key]:
     items: Counter[UUID] = Counter()
     for key, count in connection.execute(statement):
         items[key] += count
-    chosen, left = [], EVIDENCE_ITEMS
+    chosen, left = [], most
     for row in found:
         left -= items[row.run_key]
         if left < 0:

@@ -43,7 +43,8 @@ class Missing:
     cause: str
     """
     A cause of the loss ledger (``store.losses.CAUSES``); ``chunk_missing``: announced, and nobody says what
-    became of it; ``expired``: retention has reached it; ``unreadable``: stored, and cannot be unpacked.
+    became of it; ``expired``: retention has reached it; ``unreadable``: stored, and cannot be unpacked;
+    ``not_read``: stored, and more than one answer reads.
     """
     what: str
     """runs, steps, decisions (counted in candidates), artifacts, texts; chunks (of decisions)."""

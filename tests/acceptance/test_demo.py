@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -13,11 +14,15 @@ from typing import IO, Any
 
 import httpx
 import pytest
+from rich.console import Console
 
+from cli.demo import PIPE_WIDTH
+from cli.demo_print import print_story
+from cli.demo_story import Question, Story
 from tests.fixtures.services import ROOT, environment
 from tests.fixtures.waiting import wait_until
 
-DEADLINE_S = 150
+DEADLINE_S = 300
 
 
 def demo(folder: Path, stdout: IO[str], stderr: IO[str], *arguments: str) -> subprocess.Popen[str]:
@@ -81,13 +86,32 @@ def test_demo_has_a_baseline_a_flip_and_a_comparison(story: Any) -> None:
     assert story["contrast"]["flip"] is not None
     assert story["healthy"]["entity"] == story["bad_match"]["entity"]
     assert story["comparison"]["first_divergence"]["step"] == "search_catalogue"
-    assert story["comparison"]["first_decision_change"]["step"] == "filter_by_type"
+    decided = story["comparison"]["first_decision_change"]
+    assert decided["step"] == "filter_by_type"
+    assert decided["possible_steps"] == ["search_catalogue", "filter_by_type"]
 
 
 def test_demo_follows_both_items(story: Any) -> None:
     """The winner is followed to its selection, and the item that came next to its loss."""
     assert story["winner_journey"]["final_verdict"] == "selected"
     assert story["rival_journey"]["final_verdict"] == "not_selected"
+
+
+def test_demo_fits_a_screen_or_two(story: Any) -> None:
+    """What a pipe gets has 60 lines at most, of which the first 21 name the item, the step and the reason."""
+    told = {name: value for name, value in story.items() if name != "explained"}
+    told["questions"] = [Question(**question) for question in story["questions"]]
+    page = io.StringIO()
+    print_story(Story(**told), Console(file=page, highlight=False, soft_wrap=True, width=PIPE_WIDTH))
+    lines = page.getvalue().splitlines()
+    assert len(lines) <= 60
+    item = story["bad_match"]["matched"]
+    assert lines[2].endswith(f"(laptop_stand, item {item})")
+    fault = lines.index("The step at fault")
+    assert fault < 20
+    assert lines[fault + 1].startswith("  filter_by_type, with ")
+    assert item in lines[fault + 2]
+    assert "reason type_unknown" in lines[fault + 2]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,20 +28,31 @@ KILLS = int(os.environ.get("XRAY_TEST_ALERT_KILLS", "4"))
 
 
 class Program:
-    """One life of the process."""
+    """A process that is killed, and begun anew."""
 
     def __init__(self, url: str) -> None:
         command = [sys.executable, "-m", "tests.fixtures.alert_program", libpq_url(url)]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def begin(self) -> None:
+        """Begin a life; there is none."""
+        assert self._ask() == "begun\n"
 
     def kill(self) -> None:
         """End it as a crash would."""
-        self._process.kill()
-        self._process.wait()
+        assert self._ask() == "killed\n"
+
+    def close(self) -> None:
+        """End the process that begins lives."""
+        self._process.communicate(timeout=30.0)
+
+    def _ask(self) -> str:
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._process.stdin.write("next\n")
+        return self._process.stdout.readline()
 
 
 def stored(shelf: AlertShelf, number: int, receiver: Receiver) -> None:
@@ -64,7 +76,7 @@ def test_killed_at_any_moment(shelf: Shelf, database_url: str):
     arrives again has the id of the first time. The receiver refuses some of them as well.
     """
     draw = random.Random(3)
-    with receiving() as receiver:
+    with receiving() as receiver, closing(Program(database_url)) as program:
         receiver.answer = lambda: 503 if draw.random() < 0.3 else 204
         rules = AlertShelf(database_url)
         for number in range(RULES):
@@ -72,7 +84,7 @@ def test_killed_at_any_moment(shelf: Shelf, database_url: str):
         for life in range(KILLS):
             if life == 1:
                 shelf.put(*(run_copy(f"r{number}", pipeline=f"p{number}") for number in range(RULES)))
-            program = Program(database_url)
+            program.begin()
             # Somewhere within a step: of evaluating, of sending, or between the two.
             before = len(receiver.requests)
             if life > 1:
@@ -87,7 +99,7 @@ def test_killed_at_any_moment(shelf: Shelf, database_url: str):
                 )
             program.kill()
         receiver.answer = lambda: 204
-        program = Program(database_url)
+        program.begin()
         wait_until(lambda: delivered(database_url), timeout_s=60.0, what="everything delivered")
         ended = [run_copy(f"r{n}", pipeline=f"p{n}", at=5, status="crashed") for n in range(RULES)]
         shelf.put(*ended)

@@ -23,7 +23,7 @@ from api.app import create_app
 from api.routes.alerts import storing
 from api.settings import ApiSettings
 from store.alerts import AlertShelf
-from store.contract_shelf import ContractResult, ContractShelf, note
+from store.contract_shelf import ContractResult, ContractShelf, due, note
 from store.database import libpq_url
 from store.reader import Reader
 from store.settings import load
@@ -457,7 +457,8 @@ def test_a_stored_contract_can_alert(desk: Desk, receiver: Receiver, database_ur
 
     def find(state: str) -> None:
         with psycopg.connect(libpq_url(database_url), autocommit=True) as connection:
-            note(connection, "c", ContractResult(desk.at, state, {}), desk.at)
+            (contract,) = due(connection, desk.at)
+            note(connection, contract, ContractResult(desk.at, state, {}), desk.at)
 
     for state, expected in (
         ("held", "ok"),

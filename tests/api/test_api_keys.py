@@ -80,6 +80,14 @@ def test_sending_needs_the_scope_ingest(locked: httpx.Client, keys: Keys) -> Non
     assert_error(locked.post("/api/v1/echo"), 401, "unauthorized")
 
 
+def test_a_question_by_post_needs_the_scope_read(locked: httpx.Client, keys: Keys) -> None:
+    """A replay writes nothing, so reading is enough, and sending is not."""
+    path, body = "/api/v1/runs/none/replay", {"changes": []}
+    assert locked.post(path, json=body, headers=bearer(keys.read)).status_code == 404
+    assert_error(locked.post(path, json=body, headers=bearer(keys.ingest)), 403, "forbidden")
+    assert_error(locked.post(path, json=body), 401, "unauthorized")
+
+
 @pytest.mark.parametrize("kind", ["expired", "revoked", "unknown"])
 def test_keys_that_do_not_hold(locked: httpx.Client, keys: Keys, kind: str) -> None:
     """Expired, revoked and unknown keys get 401, whatever they may have been good for."""

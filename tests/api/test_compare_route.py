@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from random import Random
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from api.compare.features import MAX_WORDS, features
+from api.compare.groups import compare_groups
 from benchmarks.compare import report
+from store.queries import groups
+from store.queries.group_questions import parse_groups
+from store.queries.groups import RunFacts, StepFacts
 from tests.fixtures.reading import Shelf, run_copy, step_copy
+
+NO_STEP = StepFacts._make([None] * len(StepFacts._fields))._replace(name="s", status="ok")
 
 
 def put_runs(shelf: Shelf, count: int) -> None:
@@ -111,6 +120,66 @@ def test_what_is_refused(rest, parameters, name):
     error = response.json()["error"]
     assert error["parameter"] == name
     assert error["message"].startswith(name)
+
+
+def test_what_differs_by_definition_makes_no_other_figure_significant():
+    """Figures that are certain beforehand do not count as tests passed: the others are corrected alone."""
+    random = Random(3)
+    runs = [facts(number, {"kind": "b" if number < 40 else "g"}) for number in range(80)]
+    keys = [run.run_key for run in runs]
+    noise = [
+        NO_STEP._replace(run_key=key, metrics={f"m{n}": random.random() for n in range(40)}) for key in keys
+    ]
+    strata = dict.fromkeys(keys, 0)
+    found = features(runs, noise)
+    alone = compare_groups(keys[:40], keys[40:], strata, found, defining=["tag.kind"])
+    assert alone.tests == 40
+    chosen = [finding for finding in alone.findings if finding.defining]
+    assert all(finding.significant for finding in chosen)
+    assert chosen
+    p_values = sorted(one.result.p_value for one in alone.findings if not one.defining)
+    expected = min(p * 40 / rank for rank, p in enumerate(p_values, 1))
+    least = min(one.q_value for one in alone.findings if not one.defining)
+    assert least == pytest.approx(expected, rel=1e-4)
+
+
+def test_tags_that_each_run_has_anew_take_no_memory():
+    """Ten ids per run of 1,000: zeros are noted for the figures that are tested, not for 10,000 words."""
+    runs = [facts(number, {f"id{n}": f"{number}-{n}" for n in range(10)}) for number in range(1000)]
+    tracemalloc.start()
+    found = features(runs, [])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found.columns) == 10 * MAX_WORDS
+    assert all(len(column) == 1000 for column in found.columns.values())
+    assert peak < 64 << 20
+
+
+def test_a_run_of_very_many_steps_is_left_out(shelf, rest, monkeypatch):
+    """One run does not take the room of all others; the answer says that not all were compared."""
+    put_runs(shelf, 60)
+    shelf.put(*(step_copy("run-0", f"more-{n}", 1.0 + n, name="loop") for n in range(4)))
+    monkeypatch.setattr(groups, "MAX_STEPS", 4)
+    answer = rest.get("/api/v1/compare", params={"bad": 'outcome = "no_match"'}).json()
+    assert answer["bad"] == {"found": 20, "compared": 19}
+    assert answer["completeness"]["state"] == "sampled"
+    assert "loop" not in {item["step"] for item in answer["items"]}
+
+
+def test_no_more_steps_are_read_than_may_be(shelf, reader):
+    """Of both groups the first runs by key, whatever the number of their steps."""
+    put_runs(shelf, 30)
+    shelf.put(*(step_copy(f"run-{r}", f"more-{n}", 400.0, name="loop") for r in range(5) for n in range(9)))
+    question = parse_groups([("bad", 'outcome = "no_match"')], 0.05)
+    made = reader.find_groups(question.shared, question.bad, question.good)
+    read = reader.group_facts(made.bad, made.good, 20)
+    assert 0 < len(read.steps) <= 20
+    assert len(read.runs) == len(read.bad) + len(read.good) < 30
+
+
+def facts(number: int, tags: dict[str, str]) -> RunFacts:
+    """A run that says nothing but its tags."""
+    return RunFacts(UUID(int=number), "shop", "v1", "completed", None, None, None, tags, None)
 
 
 def test_the_benchmark_in_small():

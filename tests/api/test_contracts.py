@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -121,7 +122,7 @@ def test_shares_are_exact():
 def test_what_is_no_contract_is_pointed_at(text: str, problem: str):
     """The message names the place in the file and what is accepted there."""
     with pytest.raises(ContractProblem) as refusal:
-        contracts(load(text))
+        contracts(load(io.BytesIO(text.encode())))
     assert problem in str(refusal.value)
 
 

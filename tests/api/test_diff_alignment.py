@@ -16,8 +16,8 @@ from store.queries.types import RunDetail, StepCompleteness, StepRecord
 from tests.fixtures.run_records import run_record, step_record
 
 
-def nothing(_: StepRecord) -> tuple[str, ...]:
-    return ()
+def nothing(_: StepRecord) -> frozenset[str]:
+    return frozenset()
 
 
 def names(pairs: Any) -> list[tuple[str | None, str | None]]:
@@ -33,6 +33,21 @@ def test_inserted_and_removed_steps_stand_alone():
     """What one run lacks has no partner, and the steps around it keep theirs."""
     pairs = align(named("find", "price", "choose"), named("find", "stock", "choose"), nothing)
     assert names(pairs) == [("find", "find"), ("price", None), (None, "stock"), ("choose", "choose")]
+
+
+def test_of_very_many_steps_only_rows_are_looked_at():
+    """Two runs of a thousand steps with names of their own: no set of items is asked for, in either order."""
+    asked: list[str] = []
+
+    def items(step: StepRecord) -> frozenset[str]:
+        asked.append(step.name)
+        return frozenset()
+
+    one = [step_record(f"a{n}", "filter", step_id=f"a{n}", candidates_in=n) for n in range(201)]
+    other = [step_record(f"b{n}", "filter", step_id=f"b{n}", candidates_in=n) for n in range(201)]
+    assert names(align(one, other, items)) == [(f"a{n}", f"b{n}") for n in range(201)]
+    assert not asked
+    assert names(align(other, one, items)) == [(f"b{n}", f"a{n}") for n in range(201)]
 
 
 def test_repeated_names_are_paired_in_order():

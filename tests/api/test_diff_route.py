@@ -115,6 +115,49 @@ def test_a_sample_is_no_difference(shelf, rest):
     assert answer["completeness"] == answer["completeness"] | {"state": "partial", "unknown_steps": ["price"]}
 
 
+def test_a_sample_that_differs_may_differ_in_more(shelf, rest):
+    """What is seen to differ is said; the answer is partial all the same, and a run with itself is empty."""
+    put_run(shelf, "a", "K" * 30, capture="sampled")
+    put_run(shelf, "b", "EE" + "K" * 28, capture="sampled")
+    answer = asked(rest, "a", "b")
+    assert answer["first_divergence"]["step"] == "price"
+    assert answer["completeness"] == answer["completeness"] | {"state": "partial", "unknown_steps": ["price"]}
+    itself = asked(rest, "a", "a")
+    assert (itself["same"], itself["steps"], itself["completeness"]["state"]) == (True, [], "exact")
+    assert itself["summary"] == ["The two runs do not differ."]
+
+
+def test_a_run_that_goes_on_is_not_compared_for_good(shelf, rest):
+    """Equal as far as both have come; more may follow."""
+    put_run(shelf, "a", "K" * 30)
+    put_run(shelf, "b", "K" * 30, terminal=False, status=None, end_ns=None)
+    answer = asked(rest, "a", "b")
+    assert [one["field"] for one in answer["differences"]] == ["status"]
+    assert answer["completeness"]["state"] == "partial"
+
+
+def test_decisions_that_are_too_many_are_said_to_be_unread(shelf, rest, monkeypatch):
+    """The steps of which nothing was read are named, and how many decisions they have."""
+    monkeypatch.setattr("api.compare.gather.MAX_DECISIONS", 60)
+    put_run(shelf, "a", "E" + "K" * 29)
+    put_run(shelf, "b", "EE" + "K" * 28)
+    answer = asked(rest, "a", "b")
+    stated = answer["completeness"]
+    assert stated["state"] == "partial"
+    assert stated["unknown_steps"] == ["price"]
+    missing = [(entry["cause"], entry["what"], entry["count"]) for entry in stated["a"]["missing"]]
+    assert missing == [("not_read", "decisions", 30)]
+    assert stated["a"]["missing"][0]["text"] == "30 decisions, stored and more than one answer reads"
+
+
+def test_items_are_counted_once_however_they_changed(shelf, rest):
+    """An item with another verdict and another reason is one item."""
+    put_run(shelf, "a", "K" * 30)
+    put_run(shelf, "b", "EE" + "K" * 28)
+    price = next(step for step in asked(rest, "a", "b")["steps"] if step["name"] == "price")
+    assert (price["items"]["total"], price["items"]["changed"]) == (2, {"reason": 2, "verdict": 2})
+
+
 def test_what_is_refused(shelf, rest):
     """Unknown runs and parameters are named."""
     put_run(shelf, "a", "K" * 30)

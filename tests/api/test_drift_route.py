@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from random import Random
@@ -10,10 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
+from api.drift.detect import Detected, detect
 from api.drift.masked import masked_reasons
 from api.drift.series import t_tail
 from benchmarks.drift import delays, false_alarms
 from store.decisions import Decision
+from store.queries import drift
 from tests.fixtures.reading import START, Shelf, chunk, run_copy, step_copy
 
 HOUR = 3600.0
@@ -97,6 +100,7 @@ def test_a_quiet_window_is_quiet(shelf, rest):
         ({"against": "1d"}, "against"),
         ({"window": "1m", "against": "90d"}, "against"),
         ({"until": "yesterday"}, "until"),
+        ({"until": "0001-01-02T00:00:00Z"}, "until"),
         ({"alarms_per_1000": "0"}, "alarms_per_1000"),
         ({"step_type": "filter"}, "step_type"),
     ],
@@ -106,6 +110,72 @@ def test_what_is_refused(rest, parameters, name):
     response = rest.get("/api/v1/drift", params=parameters)
     assert response.status_code == 422
     assert response.json()["error"]["parameter"] == name
+
+
+def test_a_history_of_too_many_rows_is_refused(shelf, rest, monkeypatch):
+    """Whoever asks is told what to ask instead; nothing is left out in silence."""
+    put_runs(shelf)
+    monkeypatch.setattr(drift, "MAX_ROWS", 50)
+    for parameters, name in (({}, "pipeline"), ({"pipeline": "shop"}, "against")):
+        until = START + timedelta(hours=HISTORY_H + WINDOW_H)
+        given = {"window": "12h", "against": "72h", "until": until.isoformat()}
+        response = rest.get("/api/v1/drift", params=given | parameters)
+        assert response.status_code == 422
+        assert response.json()["error"]["parameter"] == name
+        assert response.json()["error"]["message"].startswith(name)
+
+
+def steady(shares: Sequence[float | None]) -> drift.History:
+    """Executions of one step, ten in each hour with this share of the reason; None: it did not run."""
+    kind = drift.Kind("shop", "price", "filter", None, None, None)
+    ran = [(place, share) for place, share in enumerate(shares) if share is not None]
+    return drift.History(
+        START,
+        timedelta(hours=1),
+        len(shares) - drift.PARTS,
+        [drift.Executions(kind, place, 10, 1000) for place, _ in ran],
+        [
+            drift.Given(kind, place, "too_dear", int(1000 * share), 10 * share, 10 * share * share)
+            for place, share in ran
+        ],
+    )
+
+
+def test_what_was_always_the_same_may_shift():
+    """Without any variance before, another share in the whole window is a drift, and the same one is none."""
+    shifted = detect(steady([0.25] * 18 + [0.5] * 6), 10).drifts
+    assert [(one.reason, one.kind) for one in shifted] == [("too_dear", "shifted")]
+    assert shifted[0].share_before == shifted[0].difference_high == 0.25
+    # One of C(24, 6) ways to choose the buckets of the window.
+    assert shifted[0].p_value == pytest.approx(1 / 134_596)
+    assert not detect(steady([0.25] * 24), 10).drifts
+    assert not detect(steady([0.25] * 23 + [0.5]), 10).drifts
+    assert not detect(steady([0.1] * 24), 10).drifts
+
+
+def test_a_setting_that_is_new_in_each_execution_is_looked_at_once():
+    """Thousands of fingerprints take as many steps, not their square; what came with the shift is named."""
+    quiet = steady([0.25] * 18 + [0.5] * 6)
+    executions, given = [], []
+    for place in range(24):
+        for number in range(1000):
+            version = "2" if place >= 18 else "1"
+            kind = drift.Kind("shop", "price", "filter", version, f"{place}-{number}", None)
+            share = 0.5 if place >= 18 else 0.25
+            executions.append(drift.Executions(kind, place, 1, 100))
+            given.append(drift.Given(kind, place, "too_dear", int(100 * share), share, share * share))
+    (found,) = detect(quiet._replace(executions=executions, given=given), 10).drifts
+    assert [(one.field, one.value) for one in found.coincides_with] == [("pipeline_version", "2")]
+
+
+def test_time_without_data_is_no_history():
+    """A window in which nothing ran, or a past of too few hours, is not tested; gaps are passed over."""
+    silent = detect(steady([0.25] * 18 + [None] * 6), 10)
+    assert (silent.tested, silent.untested) == (0, 1)
+    young = detect(steady([None] * 11 + [0.25] * 7 + [0.5] * 6), 10)
+    assert (young.tested, young.untested) == (0, 1)
+    assert len(detect(steady([0.25] * 9 + [None] * 9 + [0.5] * 6), 10).drifts) == 1
+    assert detect(steady([None] * 24), 10) == Detected([], 0, 0)
 
 
 def test_the_benchmark_in_small():
@@ -172,7 +242,7 @@ def test_stopped_and_sampled_candidates():
     ]
 
 
-def test_masked_reasons_over_rest(shelf, rest):
+def test_masked_reasons_over_rest(shelf, rest, monkeypatch):
     """From the stored checks of a step; an unknown step is not found."""
     combinations = list(product((True, False), repeat=3))
     decisions = [checked(n, outcomes) for n, outcomes in enumerate(combinations)]
@@ -189,7 +259,11 @@ def test_masked_reasons_over_rest(shelf, rest):
     )
     answer = rest.get("/api/v1/runs/r/steps/s1/masked-reasons").json()
     assert (answer["evaluated"], answer["completeness"]["evidence"]) == (8, "full")
+    assert answer["whole"]
     by_check = {item["check"]: item for item in answer["items"]}
     assert by_check["price"] == by_check["price"] | {"failed": 4, "first": 2, "alone": 1, "masked": 2}
     assert by_check["price"]["together"] == {"type": 2, "stock": 2}
     assert rest.get("/api/v1/runs/r/steps/s2/masked-reasons").status_code == 404
+    monkeypatch.setattr("api.routes.drift.MAX_CHECKED", 7)
+    answer = rest.get("/api/v1/runs/r/steps/s1/masked-reasons").json()
+    assert (answer["evaluated"], answer["whole"]) == (7, False)

@@ -18,7 +18,8 @@ from pyarrow import parquet
 
 from api.exports.formats import MEDIA_TYPES
 from store.errors import Unavailable
-from store.reader import MAX_EXPORTS, Reader
+from store.reader import Reader
+from store.sessions import MAX_EXPORTS
 from tests.fixtures.reading import Shelf, chunk, run_copy, step_copy
 from tests.fixtures.services import ROOT
 from tests.fixtures.waiting import wait_until

@@ -84,7 +84,7 @@ def test_rules_that_nobody_declared(shelf: Shelf, rest: httpx.Client) -> None:
     """Without a declaration the step may have a rule that rejected nobody: assumed, not certain."""
     put_chain(shelf, rules=None)
     step = replayed(rest, {"step": "price", "threshold": 60})["steps"][0]
-    assert (step["low"], step["high"]) == (0, 4)
+    assert (step["low"], step["high"], step["unknown"]) == (0, 5, {"not_declared": 5})
     answer = replayed(rest, {"step": "price", "threshold": 40}, items=["b"])
     assert fates(answer) == {"b": ("eliminated", "assumed")}
 
@@ -129,10 +129,38 @@ def test_short_circuit(shelf: Shelf, rest: httpx.Client) -> None:
         return made
 
     values = [checks(10, 5), checks(50, 3), checks(60, None), checks(70, 4), checks(80, 1)]
-    put_chain(shelf, None, value=None, threshold=None, missing=None, checks=values)
+    declared = {"evaluation": "first_failure", "item_independent": True}
+    put_chain(shelf, declared, value=None, threshold=None, missing=None, checks=values)
     step = replayed(rest, {"step": "price", "check": "price", "threshold": 90})["steps"][0]
     assert step["unknown"] == {"short_circuit": 1}
     assert (step["low"], step["high"]) == (3, 4)
+
+
+def test_a_missing_value_of_a_declared_rule(shelf: Shelf, rest: httpx.Client) -> None:
+    """What the rule makes of it is said, so that no threshold turns it."""
+    put_chain(shelf, {**SINGLE, "missing": "fails"})
+    step = replayed(rest, {"step": "price", "threshold": 60})["steps"][0]
+    assert (step["low"], step["high"], step["unknown"]) == (3, 3, {})
+
+
+def test_a_verdict_that_others_may_turn(shelf: Shelf, rest: httpx.Client) -> None:
+    """A sum or a quota looks like a comparison; unless the step declares otherwise, nothing is certain."""
+    put_chain(shelf, {"evaluation": "single"}, value=[10, 50, 60, 75, 80], missing=None)
+    assert replayed(rest, {"step": "price", "threshold": 70})["steps"][0]["unknown"] == {"not_declared": 5}
+    same = replayed(rest, {"step": "price", "threshold": 55})["steps"][0]
+    assert (same["low"], same["high"]) == (2, 2)
+
+
+def test_one_check_that_passes_may_be_enough(shelf: Shelf, rest: httpx.Client) -> None:
+    """Checks that all agree do not show how they are joined: only who stays as he was is certain."""
+    values = [
+        [{"name": name, "value": v, "threshold": 50, "passed": v <= 50} for name in ("price", "size")]
+        for v in (10, 50, 60, 70, 80)
+    ]
+    undeclared = {"item_independent": True}
+    put_chain(shelf, undeclared, value=None, threshold=None, missing=None, checks=values)
+    step = replayed(rest, {"step": "price", "check": "price", "threshold": 40})["steps"][0]
+    assert (step["low"], step["high"], step["unknown"]) == (1, 2, {"not_declared": 1})
 
 
 def test_another_number_to_keep(shelf: Shelf, rest: httpx.Client) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -40,7 +40,7 @@ MORE_STEP_KEYS = {
 MORE_DECISION_KEYS = {"value_missing"}
 IDS = {"run_id": "r", "other_run_id": "r", "item_id": "x", "artifact_id": "0" * 64, "schema_id": "s"}
 """What of ``told`` stands in paths."""
-ASKED = {"item": "x", "over": "z", "bad": 'entity = "P1"', "good": 'entity != "P1"'}
+ASKED = {"item": "x", "over": "z", "step": "best", "bad": 'entity = "P1"', "good": 'entity != "P1"'}
 """Parameters that take no value of their schema's type, or cannot be left out."""
 
 
@@ -327,10 +327,6 @@ def test_openapi_holds_together(rest: httpx.Client) -> None:
         assert all("description" in p or p["in"] == "path" for p in operation.get("parameters", ()))
 
 
-def _is_needed(parameter: dict[str, Any]) -> bool:
-    return parameter["in"] == "query" and parameter.get("required", False)
-
-
 def _sample(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return str(schema["enum"][0])
@@ -346,6 +342,15 @@ def _sample(schema: dict[str, Any]) -> str:
     return {"boolean": "true", "number": "0.5", "integer": "1", "string": "x"}[type_]
 
 
+def _needed(parameters: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """What a request cannot be put without."""
+    return {
+        parameter["name"]: ASKED.get(parameter["name"]) or _sample(parameter["schema"])
+        for parameter in parameters
+        if parameter["in"] == "query" and parameter.get("required")
+    }
+
+
 def test_every_documented_parameter_is_accepted(told: Shelf, rest: httpx.Client) -> None:
     """What OpenAPI lists, the server takes; families are documented by the pattern of their names."""
     ids = IDS | {"step_id": "best"}
@@ -355,7 +360,7 @@ def test_every_documented_parameter_is_accepted(told: Shelf, rest: httpx.Client)
             continue  # those of /runs and /steps, and the format of /export/decisions
         url = re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path)
         parameters = operation.get("parameters", ())
-        needed = {p["name"]: ASKED[p["name"]] for p in parameters if _is_needed(p)}
+        needed = _needed(parameters)
         for parameter in parameters:
             schema, name = parameter["schema"], parameter["name"]
             if parameter["in"] != "query" or name == "cursor":
@@ -379,7 +384,7 @@ def test_answers_are_what_openapi_says(told: Shelf, rest: httpx.Client) -> None:
     for path, operation in _operations(openapi, "get"):
         if "artifacts" in path or "/export/" in path:
             continue  # files, not JSON
-        needed = {p["name"]: ASKED[p["name"]] for p in operation.get("parameters", ()) if _is_needed(p)}
+        needed = _needed(operation.get("parameters", ()))
         response = rest.get(re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path), params=needed)
         assert response.status_code == 200, (path, response.text)
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]

@@ -51,7 +51,8 @@ def test_more_than_may_wait_are_refused_and_other_questions_go_on(slow: SlowRead
     statuses: list[int] = []
 
     def ask(path: str) -> None:
-        statuses.append(httpx.get(f"{server.url}/api/v1/runs/r/{path}", timeout=60, trust_env=False).status_code)
+        answer = httpx.get(f"{server.url}/api/v1/runs/r/{path}", timeout=60, trust_env=False)
+        statuses.append(answer.status_code)
 
     asking = [threading.Thread(target=ask, args=(path,)) for path in ("explain", "audit")]
     try:

@@ -17,6 +17,7 @@ from benchmarks.faults.answers import Reply, reply
 from benchmarks.faults.driving import Result
 from benchmarks.faults.pipeline import draw, execute, planted
 from benchmarks.faults.plants import PLANTS
+from benchmarks.faults.pools import answer_pools
 from benchmarks.faults.registry import PIPELINES
 from benchmarks.faults.scoring import calibration, explained, false_alarms, hits
 from benchmarks.faults.strengths import NEAR, STRENGTHS, load, prefixes, share_at
@@ -233,6 +234,19 @@ def test_answers_without_the_stack_are_the_same_every_time(tmp_path):
     assert plain
     assert all(one["reply"]["ranking"][0] == one["trial"]["step"] for one in plain)
     assert {one["reply"]["conclusion"] for one in plain} == {"fault"}
+
+
+def test_pools_name_a_faint_fault_that_comes_again():
+    """Five runs of one fault together name its step; five healthy ones none; a second time the same."""
+    intensity = load()["mail"]["clean"]["mislabelled_reason"]["faint"]
+    trials = [
+        Trial("mail", "test-1", "none", "mislabelled_reason", "clean", "faint", intensity),
+        Trial("mail", "test-2"),
+    ]
+    faulty, healthy = answers = list(answer_pools(trials, {"mail": PIPELINES["mail"]}, 30, "test", 5))
+    assert (faulty.reply.conclusion, faulty.reply.ranking[0]) == ("fault", "clean")
+    assert healthy.reply.conclusion == "nothing_unusual"
+    assert answers == list(answer_pools(trials, {"mail": PIPELINES["mail"]}, 30, "test", 5))
 
 
 def test_smoke_run_through_the_real_stack(tmp_path):

@@ -13,8 +13,8 @@ from benchmarks.replay.trials import Tally, recorded, told_of, try_changes, try_
 from store.reader import Reader
 from tests.fixtures.services import ServiceProcess
 
-CHANGES = int(os.environ.get("XRAY_TEST_REPLAY_CHANGES", "400"))
-RUNS = max(8, CHANGES // 100)
+CHANGES = int(os.environ.get("XRAY_TEST_REPLAY_CHANGES", "240"))
+RUNS = max(12, CHANGES // 100)
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def tally(module_xray_up: ServiceProcess) -> Iterator[Tally]:
     for run in runs:
         told = told_of(reader, run)
         try_changes(run, told, CHANGES // RUNS, found)
-        try_flips(run, told, 8, found)
-        try_contrasts(run, told, 8, found)
+        try_flips(run, told, 4, found)
+        try_contrasts(run, told, 4, found)
     reader.close()
     yield found
     xray.shutdown()
@@ -38,17 +38,17 @@ def test_nothing_certain_is_wrong(tally: Tally) -> None:
     assert tally.wrong == []
     assert tally.changes > CHANGES // 2
     assert tally.answers["certain"] > 1000
-    assert tally.flips["certain"] > 10
+    assert tally.flips["certain"] > 0
 
 
-def test_most_is_certain(tally: Tally) -> None:
-    """Of filters that judge candidates one by one and say so, most verdicts are certain."""
-    _, verdicts = tally.share(*INDEPENDENT)
-    assert verdicts > 0.5
+def test_most_is_certain_where_steps_say_what_they_do(tally: Tally) -> None:
+    """Of filters that are recorded as the documentation advises; of others less is."""
+    advised, found = (tally.share(how, *INDEPENDENT) for how in ("advised", "found"))
+    assert advised.verdicts["certain"] > 0.8 * advised.verdicts.total()
+    assert found.verdicts["certain"] < found.verdicts.total()
 
 
-def test_what_cannot_be_told_is_not(tally: Tally) -> None:
-    """Traps that the record does not show are never certain as a whole."""
-    traps = [kind for kind in ("quota", "diverse") if tally.by_kind[kind, "full", "open"]]
-    assert traps
+def test_what_cannot_be_told_is_unknown(tally: Tally) -> None:
+    """Traps that the record does not show are not answered as if it did."""
     assert tally.answers["unknown"] > 0
+    assert tally.whole[False] > 0

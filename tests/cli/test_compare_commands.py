@@ -1,4 +1,4 @@
-"""``xray diff``, ``xray compare`` and ``xray drift`` against a running server."""
+"""``xray diff``, ``xray compare``, ``xray drift`` and ``xray audit`` against a running server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,34 @@ def server(module_xray_up: ServiceProcess) -> ServiceProcess:
             ]
             answer = client.post(f"/runs/{run_id}/events", json={"events": events}).raise_for_status().json()
             assert not answer["refused"], answer
+        for run_id, taken in (("lossy", "ac"), ("whole", "abc")):
+            client.post("/runs", json={"run_id": run_id, "pipeline": "audited"}).raise_for_status()
+            client.post(f"/runs/{run_id}/events", json={"events": two_steps(taken)}).raise_for_status()
     return module_xray_up
+
+
+def two_steps(taken: str) -> list[dict[str, object]]:
+    """The events of a run: a source of three items, and a filter that takes these in and keeps them."""
+    events: list[dict[str, object]] = []
+    for number, (name, items) in enumerate((("find", "abc"), ("price", taken))):
+        counts: dict[str, object] = {"candidates_out": len(items)}
+        if number:
+            counts["candidates_in"] = len(items)
+        events.append(
+            {
+                "type": "step_end",
+                "step_id": f"s{number}",
+                "attempt": 1,
+                "name": name,
+                "step_type": "filter" if number else "search",
+                "status": "ok",
+                "started_at": f"2026-01-05T10:00:0{2 * number}Z",
+                "ended_at": f"2026-01-05T10:00:0{2 * number + 1}Z",
+                "decisions": [{"item_id": item, "verdict": "kept"} for item in items],
+            }
+            | counts
+        )
+    return [*events, {"type": "run_finish", "status": "completed"}]
 
 
 def answered(server: ServiceProcess, *arguments: str) -> str:
@@ -79,3 +106,24 @@ def test_drift_says_how_much_it_looked_at(server: ServiceProcess) -> None:
     assert answered(server, "drift", "--pipeline", "shop") == (
         "0 drifts in 0 reasons; of 2 others there are too few executions\n"
     )
+
+
+def test_audit_names_what_vanished(server: ServiceProcess) -> None:
+    """The item stands below the counts with its step; of a whole run it is said that none vanished."""
+    find, price, gap, heading, item = answered(server, "audit", "lossy").splitlines()[1:]
+    assert find.split() == ["find", "–", "–", "–", "–", "0", "0"]
+    assert price.split() == ["price", "2", "–", "–", "3", "1", "0"]
+    assert (gap, heading.split(), item.split()) == ("", ["ITEM", "WHAT", "STEP"], ["b", "vanished", "price"])
+    parsed = json.loads(answered(server, "audit", "lossy", "--json"))
+    assert [one["item_id"] for one in parsed["items"]] == ["b"]
+    assert parsed["next_cursor"] is None
+    said = answered(server, "audit", "whole").splitlines()
+    assert said[-1] == "No candidate vanished or appeared, as far as it can be told."
+
+
+def test_diff_counts_items_that_it_does_not_show(server: ServiceProcess) -> None:
+    """With all changed items shown nothing more is said of them; else how many there are."""
+    assert "--limit" not in answered(server, "diff", "run-0", "run-1")
+    shown = answered(server, "diff", "whole", "lossy", "--limit", "1")
+    assert "changed item" not in shown
+    assert "1 only b" not in shown

@@ -45,9 +45,11 @@ def test_upgrade_then_status(empty_database_url: str) -> None:
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
     assert "was there already" in again.stdout
 
-    after = xray("db", "status", XRAY_DATABASE_URL=empty_database_url)
+    place = "file:///somewhere/payloads"
+    after = xray("db", "status", XRAY_DATABASE_URL=empty_database_url, XRAY_ARTIFACT_URL=place)
     assert after.returncode == 0
     assert f"{migrate.head()}, up to date" in after.stdout
+    assert f"above 262,144 bytes at {place}" in " ".join(after.stdout.split())
 
 
 def test_a_reader_is_let_in_by_name(database_url: str) -> None:
@@ -156,3 +158,29 @@ def test_erase_takes_one_run_or_one_item(database_url: str) -> None:
     assert (unknown.returncode, "nobody" in unknown.stderr) == (1, True)
     for arguments in ((), ("--run", "r", "--item", "a")):
         assert xray("db", "erase", *arguments, XRAY_DATABASE_URL=database_url).returncode == 2
+
+
+def test_backup_and_restore(database_url: str, empty_database_url: str, tmp_path: Path) -> None:
+    """What is backed up by one command is restored by the other, once; a refusal is one line."""
+    with closing(PostgresWriter(database_url)) as writer:
+        writer.write([Batch(1, steps=[step_copy("r", "s")])])
+    file = str(tmp_path / "xray.dump")
+    saved = xray("db", "backup", file, XRAY_DATABASE_URL=database_url)
+    assert saved.returncode == 0, saved.stderr
+    restored = xray("db", "restore", file, XRAY_DATABASE_URL=empty_database_url)
+    assert (restored.returncode, migrate.head() in restored.stdout) == (0, True), restored.stderr
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("SELECT step_id FROM steps").fetchall() == [("s",)]
+    again = xray("db", "restore", file, XRAY_DATABASE_URL=empty_database_url)
+    assert (again.returncode, len(again.stderr.splitlines())) == (1, 1)
+    assert "not empty" in again.stderr
+
+
+def test_distributing_needs_a_server_that_can(database_url: str, tmp_path: Path) -> None:
+    """Neither a server without Citus nor the embedded one is taken, and each says why in one line."""
+    plain = xray("db", "distribute", XRAY_DATABASE_URL=database_url)
+    embedded = xray("db", "distribute", XRAY_DATA_DIR=str(tmp_path))
+    for refused, reason in ((plain, "no Citus"), (embedded, "embedded")):
+        assert (refused.returncode, refused.stdout, len(refused.stderr.splitlines())) == (1, "", 1)
+        assert reason in refused.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -323,6 +323,24 @@ def test_api_that_is_away(free_port: int) -> None:
     assert xray("runs", "--url", "nonsense").returncode == 2
 
 
+def test_metrics_in_numbers_and_reasons(server: ServiceProcess) -> None:
+    """A line for each group and bucket; what steps are grouped by stands first, and filters hold."""
+    ours = ("metrics", "--pipeline", "shop", "-f", "step_type=filter")
+    heading, line = answered(server, *ours).splitlines()
+    assert heading.split()[:4] == ["PIPELINE", "NAME", "STEPS", "ERRORS"]
+    assert line.split()[:3] == ["shop", "by", "price"]
+    assert line.split()[-8:] == ["66.7", "%", "66.7", "%", "1", "ms", "1", "ms"]
+    heading, line = answered(server, *ours, "--by", "step_type", "--bucket", "1d", "--reasons").splitlines()
+    assert heading.split() == ["SINCE", "STEP", "TYPE", "REASON", "CANDIDATES", "SHARE"]
+    assert line.split()[-5:] == ["filter", "too_dear", "2", "100.0", "%"]
+    (whole,) = parsed(server, *ours, "--by", "")["items"]
+    assert (whole["steps"], whole["candidates_in"]) == (1, 3)
+    assert answered(server, "metrics", "--pipeline", "none") == "No step matches.\n"
+    refused = xray("metrics", "--by", "colour", "--url", server.api)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "group_by must be some of pipeline" in refused.stderr
+
+
 def test_items_finds_an_item_in_all_runs(server: ServiceProcess) -> None:
     """One line per decision, newest first; on stderr, how far the search has looked."""
     done = xray("items", "b", "--verdict", "eliminated", "--url", server.api)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import httpx
 import pytest
 
-from tests.cli.test_reading_commands import xray
+from cli.main import main
+from tests.cli import test_reading_commands
 from tests.fixtures import otlp
 from tests.fixtures.services import ServiceProcess, service_starter
 from tests.fixtures.waiting import wait_until
@@ -42,7 +45,37 @@ def server(new_module_database: Callable[[], str]) -> Iterator[ServiceProcess]:
                 )
         with httpx.Client(base_url=service.otlp_http, timeout=20.0, trust_env=False) as client:
             otlp.post(client, otlp.traces(spans)).raise_for_status()
+        # Now, so that nobody has to wait until it is checked for the first time.
+        stored = {"share_of_runs": {"where": "step.drop_ratio > 0.9", "at_most": 0}}
+        with httpx.Client(base_url=service.api, timeout=20.0, trust_env=False) as client:
+            client.put("/api/v1/contracts/kept", json=stored).raise_for_status()
         yield service
+
+
+class Done(NamedTuple):
+    """What a command did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Xray = Callable[..., Done]
+
+
+@pytest.fixture
+def xray(server: ServiceProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Xray:
+    """Run commands by the program's own entry, in this process: starting one for each takes long."""
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["xray", *arguments])
+        monkeypatch.setenv("XRAY_API_URL", server.api)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -53,14 +86,11 @@ def server(new_module_database: Callable[[], str]) -> Iterator[ServiceProcess]:
         (f"[{{id: other, runs: 'pipeline = \"other\"', {NEVER}}}]", 2, ["unknown"]),
     ],
 )
-def test_contracts_in_ci(
-    server: ServiceProcess, tmp_path: Path, contracts: str, code: int, states: list[str]
-):
+def test_contracts_in_ci(xray: Xray, tmp_path: Path, contracts: str, code: int, states: list[str]):
     """The exit code tells held, violated and unknown apart; text, JSON and JUnit say the same."""
     file, junit = tmp_path / "contracts.yaml", tmp_path / "report.xml"
     file.write_text(f"contracts: {contracts}")
-    url = {"XRAY_API_URL": server.api}
-    answer = xray("contracts", "check", str(file), "--json", "--junit", str(junit), **url)
+    answer = xray("contracts", "check", str(file), "--json", "--junit", str(junit))
     assert answer.returncode == code, answer.stderr
     assert [item["state"] for item in json.loads(answer.stdout)["items"]] == states
     suite = ElementTree.fromstring(junit.read_text())
@@ -68,47 +98,73 @@ def test_contracts_in_ci(
         str(states.count("violated")),
         str(states.count("unknown")),
     )
-    said = xray("contracts", "check", str(file), "--pipeline", "shop", **url)
+    said = xray("contracts", "check", str(file), "--pipeline", "shop")
     assert ("run bad" in said.stdout) == ("violated" in states)
 
 
-def test_a_wrong_file_is_pointed_at(server: ServiceProcess, tmp_path: Path):
-    """One line names the place in the file."""
+def test_the_process_ends_with_the_code(server: ServiceProcess, tmp_path: Path):
+    """What CI sees."""
     file = tmp_path / "contracts.yaml"
-    file.write_text("contracts: [{id: a, share_of_runs: {where: 'speed > 1', at_most: 5 %}}]")
-    answer = xray("contracts", "check", str(file), XRAY_API_URL=server.api)
+    file.write_text(f"contracts: [{{id: never, {NEVER}}}]")
+    ended = test_reading_commands.xray("contracts", "check", str(file), XRAY_API_URL=server.api)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "problem"),
+    [
+        (
+            ("contracts", "check"),
+            "contracts: [{id: a, share_of_runs: {where: 'speed > 1', at_most: 5 %}}]",
+            "contracts[0] (a): share_of_runs.where: ",
+        ),
+        (("contracts", "check"), "contracts: [a, b", "line 1, column"),
+        (("contracts", "put"), "a: &a [*a]", "too much is repeated"),
+        (("alerts", "put"), "a: &a [*a]", "too much is repeated"),
+        (("alerts", "put"), "id: a\nabove: 2026-13-45", "no YAML"),
+        (("alerts", "put"), "id: a\nabove: 2026-03-01", "not JSON serializable"),
+        (("alerts", "put"), "id: 3", "a rule with an id is needed"),
+    ],
+)
+def test_a_wrong_file_is_pointed_at(
+    xray: Xray, tmp_path: Path, command: tuple[str, ...], text: str, problem: str
+):
+    """One line names the place in the file, or what is wrong with it."""
+    file = tmp_path / "file.yaml"
+    file.write_text(text)
+    answer = xray(*command, str(file))
     assert answer.returncode == 2
-    assert "contracts[0] (a): share_of_runs.where: " in answer.stderr
+    assert problem in answer.stderr
+    assert xray(*command, str(tmp_path / "none.yaml")).returncode == 2
 
 
-def test_the_server_checks_and_tells(server: ServiceProcess, tmp_path: Path):
+def test_the_server_checks_and_tells(server: ServiceProcess, xray: Xray, tmp_path: Path):
     """A stored contract is checked by upkeep, a rule fires by upkeep, and the receiver hears it once."""
-    url = {"XRAY_API_URL": server.api}
     contracts = tmp_path / "contracts.yaml"
     contracts.write_text(f"contracts: [{{id: never, {NEVER}}}]")
-    assert xray("contracts", "put", str(contracts), **url).returncode == 0
+    assert xray("contracts", "put", str(contracts)).returncode == 0
     with receiving() as receiver:
         rule = tmp_path / "rule.yaml"
         rule.write_text(
             "id: drops\nsteps: {figure: drop_ratio.p99, group_by: [pipeline]}\nabove: 0.9\n"
             f"window: 1h\nwebhooks: ['{receiver.url}/t0ken']\n"
         )
-        put = xray("alerts", "put", str(rule), **url)
+        put = xray("alerts", "put", str(rule))
         assert put.returncode == 0, put.stderr
         assert "secret " in put.stdout
-        sample = xray("alerts", "test", "drops", **url)
+        sample = xray("alerts", "test", "drops")
         assert (sample.returncode, sample.stdout) == (0, f"{receiver.url}/***: HTTP 204\n")
         wait_until(lambda: len(receiver.requests) > 1, timeout_s=60.0, what="the rule told")
-        shown = xray("alerts", "show", "drops", **url).stdout
+        shown = xray("alerts", "show", "drops").stdout
         assert "firing" in shown
         assert "t0ken" not in shown
         after = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-        tried = xray("alerts", "test", "drops", "--dry-run", "--started-after", after, **url)
+        tried = xray("alerts", "test", "drops", "--dry-run", "--started-after", after)
         assert tried.returncode == 0, tried.stderr
-        assert "pipeline=shop" in xray("alerts", "list", **url).stdout
-        assert xray("alerts", "delete", "drops", **url).returncode == 0
+        assert "pipeline=shop" in xray("alerts", "list").stdout
+        assert xray("alerts", "delete", "drops").returncode == 0
         wait_until(lambda: len(receiver.requests) > 2, timeout_s=60.0, what="the end told")
         assert [kind for kind, _ in receiver.events()] == ["test", "firing", "resolved"]
-    wait_until(lambda: server.get("/contracts/never")["results"], timeout_s=90.0, what="the contract checked")
-    assert "violated" in xray("contracts", "list", **url).stdout
-    assert xray("contracts", "delete", "never", **url).returncode == 0
+    wait_until(lambda: server.get("/contracts/kept")["results"], timeout_s=90.0, what="the contract checked")
+    assert "violated" in xray("contracts", "list").stdout
+    assert xray("contracts", "delete", "never").returncode == 0

@@ -213,14 +213,18 @@ def test_the_doors(door: httpx.Client, tables: Tables):
                 {"name": "bad_match", "value": True},
                 {"name": "refund", "withdrawn": True, "observed_at": at, "colour": "red"},
                 {"value": 1, "observed_at": at},
+                {"name": "click", "value": 1, "observed_at": at, "item_id": ""},
             ]
         },
     )
     assert one.status_code == 200, one.text
     answer = one.json()
-    assert (answer["stored"], answer["refused"], answer["new_runs"]) == (2, 2, ["run-1"])
-    assert [refusal["index"] for refusal in answer["refusals"]] == [1, 3]
+    assert (answer["stored"], answer["refused"], answer["new_runs"]) == (2, 3, ["run-1"])
+    assert [refusal["index"] for refusal in answer["refusals"]] == [1, 3, 4]
     assert "observed_at must say when" in answer["refusals"][0]["message"]
+    assert "item_id must not be empty" in answer["refusals"][2]["message"], (
+        "it is not the run that was clicked"
+    )
     assert answer["warnings"] == ["outcomes[2].colour is not read"]
     several = [
         {"run_id": "run-1", "name": "bad_match", "value": False, "observed_at": at, "item_id": "b"},
@@ -236,6 +240,9 @@ def test_the_doors(door: httpx.Client, tables: Tables):
         ("bad_match", "b", False),
         ("refund", "", None),
     ]
+    unread = {"name": "n", "value": 1, "observed_at": at} | {f"field{n}": n for n in range(150)}
+    answer = door.post("/runs/run-1/outcomes", json={"outcomes": [unread, unread]}).json()
+    assert (answer["stored"], len(answer["warnings"])) == (2, 100), "an answer is bounded, whatever was sent"
     for path, body in (("/runs/a%20b/outcomes", {"outcomes": []}), ("/runs/r/outcomes", {"outcomes": {}})):
         assert door.post(path, json=body).status_code == 422
 
@@ -254,6 +261,7 @@ def test_the_client_says_it_from_anywhere(collector: CollectorService, tables: T
             {"value": None},
             {"value": float("nan")},
             {"time": datetime(2026, 5, 1)},  # noqa: DTZ001 - that it is naive is the point
+            {"item": ""},
         ]
         for wrong in misused:
             with pytest.raises(xray_otel.UsageError):

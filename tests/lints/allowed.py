@@ -9,7 +9,7 @@ _MARKS = "rollup_marks is a table of the coordinator, which writers share; it is
 
 ALLOWED: dict[tuple[str, str], str] = {
     ("store/landing.py:_read", "row-locks"): _RUN_BY_RUN,
-    ("store/erase.py:_rewrite", "row-locks"): _RUN_BY_RUN,
+    ("store/wiping.py:_rewrite", "row-locks"): _RUN_BY_RUN,
     ("store/moving.py:_found", "row-locks"): _ADOPTION,
     ("store/moving.py:_found", "join"): _ADOPTION,
     ("store/moving.py:_free", "row-locks"): _ADOPTION,

@@ -18,7 +18,7 @@ _ENGINE_BOUND = (
 
 _BREAKS_BEFORE = (
     ("drop column", r"\bALTER TABLE\b.*\bDROP COLUMN\b"),
-    ("rename", r"\bALTER (?:TABLE|VIEW|INDEX)\b.*\bRENAME\b"),
+    ("rename", r"\bALTER (?:TABLE|VIEW)\b.*\bRENAME\b"),
     ("type", r"\bALTER TABLE\b.*\bALTER (?:COLUMN\s+)?\S+\s+(?:SET DATA\s+)?TYPE\b"),
     ("not null", r"\bALTER TABLE\b.*\bSET NOT NULL\b"),
     ("column without default", r"\bALTER TABLE\b.*\bADD (?:COLUMN\s+)?(?!CONSTRAINT)(?=.*\bNOT NULL\b)(?!.*\bDEFAULT\b)"),

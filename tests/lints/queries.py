@@ -14,12 +14,14 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pglast
-from pglast import ast, enums
+from pglast import enums
 
 from store.schema import DISTRIBUTED_TABLES, PARTITIONED_TABLES, REFERENCE_TABLES, metadata
 from tests.lints.allowed import ALLOWED as ALLOWED
 from tests.lints.volatile import volatile_in
 
+ast: Any = pglast.ast
+"""By its types every field may be absent; the grammar says which are not."""
 _DISTRIBUTED = frozenset(table.name for table in DISTRIBUTED_TABLES)
 _REFERENCE = frozenset(table.name for table in REFERENCE_TABLES)
 _LOCAL = frozenset(metadata.tables) - _DISTRIBUTED - _REFERENCE
@@ -47,7 +49,8 @@ class Look(NamedTuple):
 
 def look_at(text: str) -> Look:
     """Class one or more statements, and name what is refused. Raises ``pglast.Error``."""
-    kinds, findings = set(), set()
+    kinds: set[str] = set()
+    findings: set[Finding] = set()
     for raw in pglast.parse_sql(text):
         look = _Statement().look(raw.stmt)
         kinds.add(look.kind)
@@ -73,9 +76,9 @@ class _Scope:
         self.looks_out = False
         """Whether it names a column of a level outside."""
 
-    @property
-    def keys(self) -> frozenset[Column]:
-        return frozenset().union(*(relation.keys for relation in self.relations.values()))
+    def keys_of(self, names: Iterable[str]) -> frozenset[Column]:
+        """``run_key`` of the distributed tables in some of its relations."""
+        return frozenset(key for name in names for key in self.relations[name].keys)
 
 
 class _Statement:
@@ -167,7 +170,7 @@ class _Statement:
             self._expressions(item, scope)
         return frozenset({alias})
 
-    def _table(self, item: ast.RangeVar, alias: str, scope: _Scope) -> frozenset[str]:
+    def _table(self, item: Any, alias: str, scope: _Scope) -> frozenset[str]:
         name = found[1] if (found := _PARTITION.match(item.relname)) else item.relname
         if name in self._ctes and item.schemaname is None:
             if name in self._open or not isinstance(self._ctes[name], ast.SelectStmt):
@@ -191,7 +194,7 @@ class _Statement:
             self._equal((scope.number, alias, name), column)
         scope.relations[alias] = _Relation(frozenset(self._all - before), False)
 
-    def _join(self, item: ast.JoinExpr, scope: _Scope) -> frozenset[str]:
+    def _join(self, item: Any, scope: _Scope) -> frozenset[str]:
         left = self._from(item.larg, scope)
         right = self._from(item.rarg, scope)
         for column in item.usingClause or ():
@@ -202,13 +205,11 @@ class _Statement:
         if item.quals is not None:
             self._expressions(item.quals, scope)
         if item.jointype != enums.JoinType.JOIN_INNER:
-            sides = [
-                frozenset().union(*(scope.relations[name].keys for name in side)) for side in (left, right)
-            ]
+            ours, theirs = scope.keys_of(left), scope.keys_of(right)
             # Two subqueries that are not joined by run are each computed first.
-            if all(sides) and any(scope.relations[name].base for name in left | right):
+            if ours and theirs and any(scope.relations[name].base for name in left | right):
                 said = Finding("outer-join", f"{', '.join(sorted(left))} and {', '.join(sorted(right))}")
-                self._pending.append((said, *sides))
+                self._pending.append((said, ours, theirs))
         return left | right
 
     def _conjuncts(self, node: Any, scope: _Scope) -> None:
@@ -275,13 +276,13 @@ class _Statement:
             ):
                 self._expressions(child, scope)
 
-    def _sublink(self, link: ast.SubLink, scope: _Scope) -> None:
+    def _sublink(self, link: Any, scope: _Scope) -> None:
         if link.testexpr is not None:
             self._expressions((link.testexpr,), scope)
         self._query(link.subselect, scope)
 
     def _rules(self, node: Any, scope: _Scope) -> None:
-        keys = scope.keys
+        keys = scope.keys_of(scope.relations)
         bases = sorted(name for name, relation in scope.relations.items() if relation.base)
         for one, other in pairwise(bases):
             said = Finding("join", f"{one} and {other}")
@@ -289,7 +290,7 @@ class _Statement:
         if scope.looks_out and keys:
             level, outside = scope.outer, frozenset[Column]()
             while level is not None:
-                outside |= level.keys
+                outside |= level.keys_of(level.relations)
                 level = level.outer
             for name in sorted(scope.relations):
                 if inside := scope.relations[name].keys:
@@ -328,7 +329,7 @@ class _Statement:
                 found[target.name or column[2]] = column
         return found
 
-    def _alter(self, node: ast.AlterTableStmt) -> None:
+    def _alter(self, node: Any) -> None:
         for command in node.cmds or ():
             concurrent = isinstance(command.def_, ast.PartitionCmd) and command.def_.concurrent
             if node.relation.relname in _DISTRIBUTED and concurrent:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pglast import ast
 from pglast.visitors import Visitor
 
 _VOLATILE = frozenset(
@@ -16,16 +15,16 @@ _VOLATILE = frozenset(
 )  # fmt: skip
 
 
-class _Calls(Visitor):  # type: ignore[misc]  # pglast has no types
+class _Calls(Visitor):
     def __init__(self) -> None:
         self.found: list[str] = []
 
-    def visit_FuncCall(self, _ancestors: Any, node: ast.FuncCall) -> None:  # noqa: N802 - pglast's name
+    def visit_FuncCall(self, _ancestors: Any, node: Any) -> None:  # noqa: N802 - pglast's name
         name = node.funcname[-1].sval
         if name in _VOLATILE:
             self.found.append(f"{name}()")
 
-    def visit_SQLValueFunction(self, _ancestors: Any, node: ast.SQLValueFunction) -> None:  # noqa: N802
+    def visit_SQLValueFunction(self, _ancestors: Any, node: Any) -> None:  # noqa: N802
         self.found.append(node.op.name.removeprefix("SVFOP_"))
 
 

@@ -182,3 +182,12 @@ def test_a_writer_notes_bounds_once_a_day(shelf, database_url):
     assert version() == noted
     shelf.put(step_copy("r", "next day", DAY_S), received=seconds(DAY_S))
     assert version() != noted
+
+
+@pytest.mark.parametrize("start_ns", [10**30, -(10**30), 253_402_300_800 * 10**9])
+def test_a_time_that_no_day_has_is_refused_alone(shelf, reader, start_ns):
+    """It neither stops the writer nor hides the other rows."""
+    result = shelf.put(step_copy("r", "absurd", start_ns=start_ns), step_copy("r", "s", 0), received=START)
+    assert [refused.row.step_id for refused in result.refused] == ["absurd"]
+    found = reader.steps(parse(STEPS, [("started_after", instant(-DAY_S))])[0]).items
+    assert [step.step_id for step in found] == ["s"]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 import threading
 from contextlib import closing
+from functools import partial
 from hashlib import sha256
 
 import httpx
+import orjson
 import psycopg
 import pytest
 
 from api.app import create_app
 from api.routes import erase as routes
 from api.settings import ApiSettings
+from store.adoption import Adopter
 from store.decisions import unpack
 from store.erase import Eraser
 from store.erasures import MARKER
@@ -21,6 +24,7 @@ from store.ids import run_key
 from store.rows import Artifact, Batch, Loss, Outcome
 from store.schema import metadata
 from store.settings import load
+from store.wiping import wipe_item
 from store.writer import PostgresWriter
 from tests.fixtures.reading import START, RestServer, chunk, ns, run_copy, seconds, step_copy
 from tests.fixtures.waiting import wait_until
@@ -234,6 +238,89 @@ def test_writers_in_the_midst_bring_nothing_back(database_url):
     assert not failed
     assert rows_with(database_url, SECRET) == set()
     assert rows_with(database_url, ITEM) == set()
+
+
+def test_a_writer_that_was_held_up_brings_nothing_back(database_url, writer, reader):
+    """It looked before the erasure, and had not written anything yet when the rows were wiped."""
+    writer.write([Batch(ns(START), runs=[run_copy("r")])])
+    late = Batch(ns(START), decisions=[chunk("q", "s", [ITEM], "K")])
+    with psycopg.connect(database_url) as holding, psycopg.connect(database_url, autocommit=True) as seeing:
+        holding.execute("LOCK TABLE runs")
+        thread = threading.Thread(target=writer.write, args=[[late]])
+        thread.start()
+        waiting = "SELECT 1 FROM pg_locks WHERE relation = 'runs'::regclass AND NOT granted"
+        wait_until(lambda: seeing.execute(waiting).fetchone(), timeout_s=60, what="the writer")
+        Eraser(database_url).item(ITEM)
+        holding.rollback()
+        thread.join(60)
+    assert rows_with(database_url, ITEM) == set()
+    assert len(reader.decisions("q", "s").items) == 1
+
+
+@pytest.mark.parametrize("table", ["decisions", "steps"])
+def test_a_row_that_is_replaced_at_that_moment_is_found(database_url, writer, table):
+    """A writer that merges a row deletes it and stores another: one that waits for the first sees neither."""
+    step = step_copy("r", "s", selected_id=ITEM)
+    writer.write([Batch(ns(START), steps=[step], decisions=[chunk("r", "s", [ITEM], "W")])])
+    with psycopg.connect(database_url) as replacing, psycopg.connect(database_url) as own:
+        own.autocommit = True
+        replacing.execute(f"CREATE TEMP TABLE same ON COMMIT DROP AS SELECT * FROM {table}")
+        replacing.execute(f"DELETE FROM {table}")
+        thread = threading.Thread(target=wipe_item, args=[own, ITEM])
+        thread.start()
+        wait_until(partial(waits_for, replacing, own), timeout_s=60, what="the erasure to wait")
+        replacing.execute(f"INSERT INTO {table} SELECT * FROM same")
+        replacing.commit()
+        thread.join(60)
+        assert not thread.is_alive()
+    assert rows_with(database_url, ITEM) == set()
+
+
+def waits_for(one, other):
+    """Whether a session holds up another."""
+    blocking = one.execute("SELECT pg_blocking_pids(%s)", [other.info.backend_pid]).fetchone()[0]
+    return one.info.backend_pid in blocking
+
+
+@pytest.mark.parametrize("run_id", ["ok", "5", "sent", 'quo"te', "{a,b}", "recall", "filter"])
+def test_any_id_can_be_erased(database_url, writer, reader, run_id):
+    """Also one that is a word of ours, a number, or has signs that JSON and arrays write in another way."""
+    writer.write([telling(run_id)])
+    before = numbers(reader)
+    erased = Eraser(database_url).run(run_id)
+    assert erased is not None
+    detail = reader.run_detail(f"erased-{run_key(run_id).hex}")
+    assert [(step.status, step.step_type) for step in detail.steps] == [("ok", "filter")] * 2
+    assert reader.run(run_id) is None
+    assert numbers(reader) == before
+
+
+def test_an_erased_run_takes_no_steps_in(database_url, writer, reader):
+    """Of a trace that it was seen in, be it one of so many that its row does not name it."""
+    traces = [bytes([number]) * 16 for number in range(17, 0, -1)]
+    for trace in traces:
+        writer.write([Batch(ns(START), runs=[run_copy("home", trace_id=trace)])])
+    Eraser(database_url).run("home")
+    first = traces[0]
+    writer.write([Batch(ns(START), steps=[step_copy(first.hex(), "s", trace_id=first, inferred=True)])])
+    with closing(Adopter(database_url)) as adopter:
+        while adopter.turn():
+            pass
+    assert reader.run_detail(f"erased-{run_key('home').hex}").steps == []
+    assert len(reader.run_detail(first.hex()).steps) == 1
+
+
+def test_what_contracts_found_names_no_erased_run(database_url, writer):
+    """The evidence of a verdict is run ids."""
+    writer.write([telling(SECRET)])
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO contract_results (contract_id, checked_at, state, result)"
+            " VALUES ('c', now(), 'violated', %s)",
+            [orjson.dumps({"evidence": [{"run_id": SECRET, "value": 4711}]}).decode()],
+        )
+    Eraser(database_url).run(SECRET)
+    assert rows_with(database_url, SECRET) == set()
 
 
 def test_the_routes_ask_for_admin(database_url, writer, reader, guard, keys):

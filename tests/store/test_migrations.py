@@ -25,7 +25,7 @@ from store.records import (
     TraceRow,
 )
 from store.rows import Batch
-from store.schema import DISTRIBUTED_TABLES, PARTITIONED_TABLES, VOLATILE_COLUMNS, metadata
+from store.schema import PARTITIONED_TABLES, VOLATILE_COLUMNS, metadata
 from store.writer import PostgresWriter
 from tests.fixtures.reading import run_copy, step_copy
 from tests.fixtures.tables import dump_tables
@@ -113,32 +113,6 @@ def test_every_table_says_what_is_volatile():
     assert set(VOLATILE_COLUMNS) == set(metadata.tables)
     for name, columns in VOLATILE_COLUMNS.items():
         assert columns <= set(metadata.tables[name].columns.keys())
-
-
-def test_distributed_tables_keep_the_rules_of_the_engine(database_url):
-    """run_key leads each key and has one type, there is no foreign key, trigger or sequence."""
-    names = [table.name for table in DISTRIBUTED_TABLES]
-    with psycopg.connect(database_url) as connection:
-        keys = connection.execute(
-            "SELECT t.relname, a.attname, format_type(a.atttypid, a.atttypmod), p.partstrat::text"
-            " FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid"
-            " JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[0]"
-            " LEFT JOIN pg_partitioned_table p ON p.partrelid = t.oid"
-            " WHERE i.indisunique AND t.relname = ANY (%s)",
-            [names],
-        ).fetchall()
-        foreign = connection.execute(
-            "SELECT count(*) FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid"
-            " WHERE c.contype IN ('f', 'x') AND t.relname = ANY (%s)",
-            [names],
-        ).fetchone()
-        triggers = connection.execute("SELECT count(*) FROM pg_trigger").fetchone()
-        sequences = connection.execute("SELECT count(*) FROM pg_class WHERE relkind = 'S'").fetchone()
-    partitioned = {table.name for table in PARTITIONED_TABLES}
-    assert sorted(keys) == sorted(
-        (name, "run_key", "uuid", "r" if name in partitioned else None) for name in names
-    )
-    assert (foreign, triggers, sequences) == ((0,), (0,), (0,))
 
 
 def test_partitions_are_made_a_week_ahead_and_only_once(database_url):

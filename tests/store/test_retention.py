@@ -30,7 +30,7 @@ from store.retention import (
     expired_partitions,
     raise_floors,
 )
-from store.rows import Artifact, Batch, Loss
+from store.rows import Artifact, Batch, Loss, Outcome
 from store.schema import PARTITIONED_TABLES
 from store.settings import load
 from store.upkeep_settings import UpkeepSettings
@@ -173,15 +173,18 @@ def test_what_comes_for_an_expired_run_is_refused_and_counted(connection, writer
                 runs=[run_copy("old", 5, output=f"of {id(each)}")],
                 steps=[step_copy("old", f"late {id(each)}"), step_copy("fresh", f"late {id(each)}")],
                 decisions=[chunk("old", "s", ["x"], "K", index=3)],
+                outcomes=[Outcome("old", "bad", None, True, None), Outcome("fresh", "bad", None, True, None)],
             )
             (result,) = each.write([late])
             assert {(type(refused.row).__name__, refused.cause) for refused in result.refused} == {
                 ("RunCopy", "expired"),
                 ("StepCopy", "expired"),
                 ("DecisionChunk", "expired"),
+                ("Outcome", "expired"),
             }
-            assert result.stored == 1
+            assert result.stored == 2
     assert count(connection, "steps") == 3
+    assert count(connection, "outcomes") == 1
     assert weeks(connection, "steps") >= {week_of(TODAY)}
     assert week_of(day) not in weeks(connection, "steps")
 
@@ -314,21 +317,18 @@ def test_what_is_half_detached_does_not_keep_others_from_going_behind_a_reader(
         hasty.execute("SET statement_timeout = '500ms'")
         with pytest.raises(psycopg.errors.QueryCanceled):
             detach_behind_readers(hasty, steps[-1])
+        reading.rollback()
+        reading.execute("SELECT count(*) FROM steps")
         thread = threading.Thread(target=drop_expired, args=[connection, floors])
         thread.start()
+        pending = "SELECT 1 FROM pg_inherits WHERE inhdetachpending AND inhrelid = %s::regclass"
         wait_until(
-            lambda: blocked(hasty, connection.info.backend_pid), timeout_s=60, what="retention to wait"
+            lambda: hasty.execute(pending, [steps[0].name]).fetchone(), timeout_s=60, what="the next one"
         )
         reading.rollback()
-        # From now on another reads, one after the other: there is no gap for all of them.
         thread.join(60)
         assert not thread.is_alive()
     assert not expired_partitions(connection, floors)
-
-
-def blocked(connection, pid):
-    """Whether a session waits for a lock."""
-    return connection.execute("SELECT pg_blocking_pids(%s) <> '{}'", [pid]).fetchone() == (True,)
 
 
 def test_writers_store_all_the_while_weeks_are_dropped(connection, database_url):

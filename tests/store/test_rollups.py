@@ -457,50 +457,50 @@ def test_an_hour_that_is_written_all_the_time_is_counted_now_and_then(
         assert _named(connection) == {"a": counted}
 
 
-_NO_NUMBER = "UPDATE steps SET score_mean = 'NaN' WHERE step_id = 'odd'"
-"""Nothing that can be sent: it stands for whatever may keep an hour from being counted."""
+_ENDLESS = "UPDATE steps SET duration_ms = 1e308 WHERE step_id LIKE 'odd%'"
+"""Two of them have no sum. Nothing that can be sent: it stands for whatever keeps an hour from its count."""
 
 
 def test_an_hour_that_cannot_be_counted_keeps_no_other_from_it(
     shelf: Shelf, connection: psycopg.Connection[Any]
 ) -> None:
-    """It fails, rests, and is tried again; hours before it are counted meanwhile."""
-    shelf.put(run_copy("r", pipeline="a"), step_copy("r", "s"), step_copy("r", "odd", 7200))
-    connection.execute(_NO_NUMBER)
+    """The turn fails after those before it were counted; the hour rests and is tried again."""
+    steps = [step_copy("r", *step, name="n") for step in (("s", 0), ("odd", 7200), ("odd2", 7201))]
+    shelf.put(run_copy("r", pipeline="a"), *steps)
+    connection.execute(_ENDLESS)
     now = [0.0]
     rollups = Rollups(clock=lambda: now[0])
     with pytest.raises(psycopg.DataError):
         rollups.turn(connection)
+    assert _named(connection) == {"a": 1}
     now[0] = 5.0
     rollups.turn(connection)
-    assert _named(connection) == {"a": 1}
     now[0] = 3600.0
     with pytest.raises(psycopg.DataError):
         rollups.turn(connection)
 
 
-def test_an_hour_that_cannot_be_counted_holds_up_its_week_alone(
+def test_an_hour_that_cannot_be_counted_holds_up_its_week(
     shelf: Shelf, connection: psycopg.Connection[Any]
 ) -> None:
-    """What else has expired goes; the week waits, with the names of its runs."""
-    for run_id, step_id, weeks in (("a", "s", 0), ("b", "odd", 1), ("c", "s", 2)):
-        received = START + timedelta(days=7 * weeks)
-        shelf.put(run_copy(run_id, pipeline=run_id), step_copy(run_id, step_id), received=received)
-    connection.execute(_NO_NUMBER)
+    """What expired before it goes; the week waits, with the names of its runs."""
+    for weeks, (run_id, *names) in enumerate((("a", "s", "t"), ("b", "odd", "odd2"), ("c", "s", "t"))):
+        steps = [step_copy(run_id, name, name="n") for name in names]
+        shelf.put(run_copy(run_id, pipeline=run_id), *steps, received=START + timedelta(days=7 * weeks))
+    connection.execute(_ENDLESS)
 
-    def expire_two_weeks() -> list[Row]:
-        try:
-            expire(connection, Policy(runs_days=7), lambda: week_of(START.date()) + timedelta(days=21))
-        finally:
-            left = _rows(connection, "SELECT run_id FROM steps JOIN runs USING (run_key) ORDER BY 1")
-        return left
+    def expire_two_weeks() -> None:
+        expire(connection, Policy(runs_days=7), lambda: week_of(START.date()) + timedelta(days=21))
 
     with pytest.raises(psycopg.DataError):
         expire_two_weeks()
-    assert _named(connection) == {"a": 1}
-    connection.execute("UPDATE steps SET score_mean = 1 WHERE step_id = 'odd'")
-    assert expire_two_weeks() == [{"run_id": "c"}]
-    assert _named(connection) == {"a": 1, "b": 1}
+    assert _named(connection) == {"a": 2}
+    connection.execute("UPDATE steps SET duration_ms = 1")
+    expire_two_weeks()
+    assert _rows(connection, "SELECT DISTINCT run_id FROM steps JOIN runs USING (run_key)") == [
+        {"run_id": "c"}
+    ]
+    assert _named(connection) == {"a": 2, "b": 2}
 
 
 def test_the_view_says_what_is_settled(shelf: Shelf, connection: psycopg.Connection[Any]) -> None:

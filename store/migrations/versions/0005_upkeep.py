@@ -78,6 +78,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("kind", "digest", name="pk_erasures"),
         comment="What was erased and must not come back (store/erase.py).",
     )
+    op.create_index("ix_erasures_number", "erasures", ["number"])
     op.create_index("ix_runs_day", "runs", ["run_day"])
     op.create_index("ix_traces_received", "traces", ["received_at"])
     # Weeks that are there already keep no row: what a server of the version before writes to them while

@@ -1,0 +1,103 @@
+"""What a step says of its rules, as it arrives, and the filter that compares by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import xray_otel as xray
+from collector.decisions import parse
+from tests.fixtures.otlp_receiver import HttpReceiver
+
+PRICES: dict[str, Any] = {"a": 10, "b": 50.0, "c": 99, "d": None, "e": float("nan"), "f": xray.MISSING}
+COMPARED = {
+    "evaluation": "single",
+    "comparators": {"dear": "<="},
+    "missing": "fails",
+    "item_independent": True,
+}
+
+
+def declared(receiver: HttpReceiver, use: Callable[[xray.Step], object]) -> Any:
+    """What the collector understands of the rules that go with the step's decisions."""
+    xray.configure(endpoint=receiver.endpoint, flush_interval_ms=20, mode="strict")
+    with xray.run("r"), xray.step("price", type="filter") as step:
+        use(step)
+    assert xray.flush(30)
+    [event] = receiver.received.events("xray.step.decisions")
+    sent = str(event.attributes["xray.decisions.data"])
+    columns = parse(sent.encode()).columns
+    assert json.loads(sent).get("rules") == columns.rules
+    return columns.rules
+
+
+def dear(step: xray.Step, prices: dict[str, Any] = PRICES, **options: Any) -> list[str]:
+    """Keep what costs at most 50."""
+    return step.filter(prices, value=prices.get, comparator="<=", threshold=50, reason="dear", **options)
+
+
+def test_a_comparison_declares_itself(otlp_receiver: HttpReceiver) -> None:
+    """The client compares, so it knows the rule; values that are missing fail."""
+    kept: list[str] = []
+    assert declared(otlp_receiver, lambda step: kept.extend(dear(step))) == COMPARED
+    assert kept == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda step: step.filter(PRICES, lambda item: item == "a", value=PRICES.get, threshold=50),
+        lambda step: (dear(step), step.accept("g")),
+        lambda step: (dear(step), dear(step, {"g": 1})),
+        lambda step: dear(step, {"a": True}),
+    ],
+    ids=["predicate", "another decision", "two filters", "no number"],
+)
+def test_what_does_not_declare_itself(
+    otlp_receiver: HttpReceiver, use: Callable[[xray.Step], object]
+) -> None:
+    """A predicate may hide a second rule; a step with more than one comparison has several."""
+    assert declared(otlp_receiver, use) is None
+
+
+def test_what_is_declared_by_hand_goes_before(otlp_receiver: HttpReceiver) -> None:
+    """The program knows better, for instance that values depend on the other candidates."""
+
+    def use(step: xray.Step) -> None:
+        step.declare(item_independent=False)
+        step.declare(missing="passes", comparators={"dear": "<"})
+        dear(step)
+
+    expected = COMPARED | {"item_independent": False, "missing": "passes", "comparators": {"dear": "<"}}
+    assert declared(otlp_receiver, use) == expected
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"comparator": "="},
+        {"comparator": "<", "threshold": 1},
+        {"comparator": "<", "value": len},
+        {"comparator": "<", "value": len, "threshold": 1, "predicate": bool},
+    ],
+)
+def test_a_filter_without_a_rule(otlp_receiver: HttpReceiver, wrong: Any, disabled: bool) -> None:
+    """It could only let all pass or none: an error of the program's, whether X-Ray is on or off."""
+    xray.configure(endpoint=otlp_receiver.endpoint, mode="best_effort", disabled=disabled)
+    with xray.run("r"), xray.step("s") as step, pytest.raises(TypeError):
+        step.filter(["a"], **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"evaluation": "some"}, {"comparators": {"a": "="}}, {"missing": 1}, {"item_independent": 1}]
+)
+def test_words_that_are_not_known(otlp_receiver: HttpReceiver, wrong: Any) -> None:
+    """Strict says so."""
+    xray.configure(endpoint=otlp_receiver.endpoint, mode="strict")
+    with pytest.raises(xray.UsageError), xray.run("r"), xray.step("s") as step:
+        step.declare(**wrong)
