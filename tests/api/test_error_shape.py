@@ -26,7 +26,8 @@ PATHS = sorted(
     if "get" in methods
 )
 REQUIRED = {
-    "/api/v1/compare": {"bad": 'status = "error"'},
+    "/api/v1/compare": {"bad": 'status = "crashed"'},
+    "/api/v1/pipelines/unheard-of/culprits": {"since": "2025-03-01T00:00:00Z"},
     "/api/v1/runs/unheard-of/contrast": {"item": "a", "over": "b"},
 }
 """Parameters without which a path answers nothing else."""

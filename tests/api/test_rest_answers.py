@@ -38,7 +38,14 @@ MORE_STEP_KEYS = {
     "span_id",
 }
 MORE_DECISION_KEYS = {"value_missing"}
-IDS = {"run_id": "r", "other_run_id": "r", "item_id": "x", "artifact_id": "0" * 64, "schema_id": "s"}
+IDS = {
+    "run_id": "r",
+    "other_run_id": "r",
+    "item_id": "x",
+    "artifact_id": "0" * 64,
+    "schema_id": "s",
+    "pipeline": "shop",
+}
 """What of ``told`` stands in paths."""
 ASKED = {"item": "x", "over": "z", "step": "best", "bad": 'entity = "P1"', "good": 'entity != "P1"'}
 """Parameters that take no value of their schema's type, or cannot be left out."""
