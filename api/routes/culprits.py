@@ -44,7 +44,8 @@ _DESCRIBED: dict[str, Any] = {
 def culprits_since(request: Request, pipeline: str) -> PoolAnswer:
     """
     The step that the completed runs since a time are unlike those before in: their means, held against
-    those of groups of runs before, by the ranking of explain. Shows what is too faint for one run.
+    those of groups of runs before, by the ranking of explain. Shows what is too faint for one run. Gaps in
+    the counts are not looked for: the audit finds them in each run.
     """
     reader: Reader = request.app.state.reader
     question = parse_pool(pipeline, request.query_params.multi_items())

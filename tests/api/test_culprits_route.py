@@ -28,7 +28,8 @@ def put_runs(
     shift: of the share that the filter gives for ``too_dear``, which is 20 ± 3 %, in the runs since. failing:
     so many of those end with an error in the selection. versions: before and since.
     """
-    random, rows = Random(5), []
+    random = Random(5)
+    rows: list[Any] = []
     for number in range(BEFORE - before, BEFORE + SINCE):
         since = number - BEFORE
         run_id, at = f"run-{number}", number * 60.0

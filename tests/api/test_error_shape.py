@@ -31,8 +31,9 @@ REQUIRED = {
     "/api/v1/runs/unheard-of/contrast": {"item": "a", "over": "b"},
 }
 """Parameters without which a path answers nothing else."""
-# The history of an item is a list: of one that nobody judged it is empty.
-WITH_IDS = [path for path in PATHS if "unheard-of" in path and not path.startswith("/api/v1/items/")]
+# Of an item that nobody judged the history is empty, and so is what is said of a pipeline that never ran.
+NAMED = ("/api/v1/items/", "/api/v1/pipelines/")
+WITH_IDS = [path for path in PATHS if "unheard-of" in path and not path.startswith(NAMED)]
 
 
 class Order(BaseModel):

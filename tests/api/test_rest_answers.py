@@ -47,7 +47,14 @@ IDS = {
     "pipeline": "shop",
 }
 """What of ``told`` stands in paths."""
-ASKED = {"item": "x", "over": "z", "step": "best", "bad": 'entity = "P1"', "good": 'entity != "P1"'}
+ASKED = {
+    "item": "x",
+    "over": "z",
+    "step": "best",
+    "bad": 'entity = "P1"',
+    "good": 'entity != "P1"',
+    "until": "2025-03-02T12:00:00Z",
+}
 """Parameters that take no value of their schema's type, or cannot be left out."""
 
 

@@ -236,17 +236,22 @@ def test_answers_without_the_stack_are_the_same_every_time(tmp_path):
     assert {one["reply"]["conclusion"] for one in plain} == {"fault"}
 
 
-def test_pools_name_a_faint_fault_that_comes_again():
-    """Five runs of one fault together name its step; five healthy ones none; a second time the same."""
-    intensity = load()["mail"]["clean"]["mislabelled_reason"]["faint"]
+def test_pools_name_a_faint_fault_that_one_run_hides():
+    """Ten runs of one fault together name its step; ten healthy ones none; a second time the same."""
+    intensity = load()["mail"]["clean"]["threshold_shift"]["faint"]
     trials = [
-        Trial("mail", "test-1", "none", "mislabelled_reason", "clean", "faint", intensity),
+        Trial("mail", "test-1", "none", "threshold_shift", "clean", "faint", intensity),
         Trial("mail", "test-2"),
     ]
-    faulty, healthy = answers = list(answer_pools(trials, {"mail": PIPELINES["mail"]}, 30, "test", 5))
+
+    def asked(runs):
+        return list(answer_pools(trials, {"mail": PIPELINES["mail"]}, 30, "test", runs))
+
+    assert {answer.reply.conclusion for answer in asked(1)} == {"nothing_unusual"}
+    faulty, healthy = answers = asked(10)
     assert (faulty.reply.conclusion, faulty.reply.ranking[0]) == ("fault", "clean")
     assert healthy.reply.conclusion == "nothing_unusual"
-    assert answers == list(answer_pools(trials, {"mail": PIPELINES["mail"]}, 30, "test", 5))
+    assert answers == asked(10)
 
 
 def test_smoke_run_through_the_real_stack(tmp_path):
