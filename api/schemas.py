@@ -63,8 +63,10 @@ _LOST_THING = "runs, steps, decisions (counted in candidates), artifacts, texts,
 class Missing(Answer):
     """What was recorded and cannot be read, for one cause."""
 
-    cause: str = Field(description=f"{_LOSS_CAUSE}; unreadable: stored, and cannot be unpacked; "
-        "not_read: stored, and more than one answer reads.")
+    cause: str = Field(
+        description=f"{_LOSS_CAUSE}; unreadable: stored, and cannot be unpacked; "
+        "not_read: stored, and more than one answer reads."
+    )
     what: str = Field(description=_LOST_THING)
     count: int = Field(description="Of chunks, 1 also stands for at least one.")
 

@@ -78,7 +78,7 @@ class DecisionColumns:
     probability: Column = None
     """Inclusion probability when sampled; wire name ``p``."""
     rules: Mapping[str, Any] | None = None
-    """What the step declares of its rules: ``evaluation``, ``comparators``, ``missing``, ``item_independent``."""
+    """What the step declares: ``evaluation``, ``comparators``, ``missing``, ``item_independent``."""
 
 
 class Decision(NamedTuple):

@@ -82,7 +82,8 @@ def test_sending_needs_the_scope_ingest(locked: httpx.Client, keys: Keys) -> Non
 
 def test_a_question_by_post_needs_the_scope_read(locked: httpx.Client, keys: Keys) -> None:
     """A replay writes nothing, so reading is enough, and sending is not."""
-    path, body = "/api/v1/runs/none/replay", {"changes": []}
+    path = "/api/v1/runs/none/replay"
+    body: dict[str, list[object]] = {"changes": []}
     assert locked.post(path, json=body, headers=bearer(keys.read)).status_code == 404
     assert_error(locked.post(path, json=body, headers=bearer(keys.ingest)), 403, "forbidden")
     assert_error(locked.post(path, json=body), 401, "unauthorized")

@@ -107,7 +107,7 @@ def test_what_the_record_does_not_show(
 
 def test_a_value_at_the_new_limit(shelf: Shelf, rest: httpx.Client) -> None:
     """Where no candidate stood at the old limit, nobody knows the side; a declared comparator tells."""
-    values = {"value": [10, 45, 60, 75, 80], "missing": None}
+    values: dict[str, Any] = {"value": [10, 45, 60, 75, 80], "missing": None}
     put_chain(shelf, **values)
     assert replayed(rest, {"step": "price", "threshold": 60})["steps"][0]["unknown"] == {"at_the_limit": 1}
 
