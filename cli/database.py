@@ -70,7 +70,8 @@ def running_database(settings: StoreSettings) -> Iterator[str]:
         return
     server = embedded(settings)
     away = Failure(
-        f"no server runs on {settings.data_dir}; start one with `xray up`, or set XRAY_DATABASE_URL"
+        f"no server runs on {settings.data_dir}; start one with `xray up`, "
+        "or set XRAY_DATA_DIR or XRAY_DATABASE_URL as that one has it"
     )
     if server.pid is None:
         raise away

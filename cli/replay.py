@@ -149,7 +149,9 @@ def _heading(answer: Mapping[str, Any]) -> Iterator[str]:
         if counts:
             told = ", ".join(f"{words.count(n)} {word.replace('_', ' ')}" for word, n in counts.items())
             yield f"{certainty}: {told}"
-    yield f"{words.counted(answer['changed'], 'item')} would fare otherwise"
+    unknown = sum(answer["counts"].get("unknown", {}).values())
+    rest = f"; of {words.count(unknown)} it is unknown" if unknown else ""
+    yield f"{words.counted(answer['changed'], 'item')} would fare otherwise{rest}"
 
 
 def _print_causes(stated: Mapping[str, Any], out: Console) -> None:

@@ -79,8 +79,14 @@ def _failed(findings: Sequence[Finding], numbers: Sequence[int]) -> bool:
     return any(findings[number].kind == "step_error" for number in numbers)
 
 
-def rank_steps(steps: Sequence[Looked], own: Mapping[str, Figures], usual: Usual) -> Ranked:
-    """own: figures of the run by name of the step. usual: those of the runs that it is held against."""
+def rank_steps(
+    steps: Sequence[Looked], own: Mapping[str, Figures], usual: Usual, limit: float = LIMIT
+) -> Ranked:
+    """
+    own: figures of the run by name of the step. usual: those of the runs that it is held against.
+
+    limit: suspicion below which no step is said to be at fault.
+    """
     executed = [Executed(step.name, own.get(step.name, Figures(1, {}))) for step in steps]
     found = unusual(executed, usual)
     figures = [telling(of_step, step.is_source) for of_step, step in zip(found, steps, strict=True)]
@@ -111,7 +117,7 @@ def rank_steps(steps: Sequence[Looked], own: Mapping[str, Figures], usual: Usual
         return Ranked("no_baseline", culprits)
     if found and _is_outside(found[0]):
         return Ranked("outside_baseline", culprits)
-    return Ranked("fault" if top >= _limit(max(traffic, default=0.0)) else "nothing_unusual", culprits)
+    return Ranked("fault" if top >= _limit(limit, max(traffic, default=0.0)) else "nothing_unusual", culprits)
 
 
 def _suspicion(found: Sequence[Unusual], step: Looked) -> float:
@@ -135,14 +141,14 @@ def _as_origin(suspicion: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _limit(traffic: float) -> float:
+def _limit(usual: float, traffic: float) -> float:
     """
     The suspicion from which on a step is said to be at fault.
 
     Of other things than ever, what comes later will differ, too, in ways that the baseline has no example
     of: only what is still farther from it counts.
     """
-    return LIMIT if traffic < OTHER_TRAFFIC else min(CERTAIN, max(LIMIT, BEYOND * traffic))
+    return usual if traffic < OTHER_TRAFFIC else min(CERTAIN, max(usual, BEYOND * traffic))
 
 
 def _is_outside(first: Sequence[Unusual]) -> bool:

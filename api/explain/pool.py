@@ -21,11 +21,14 @@ from api.explain.records import Culprit
 from api.explain.usual import MIN_RUNS, Usual, absent
 from store.queries.figures import Figures
 
+LIMIT = 4.0
+"""As of ``culprits``, of pools; four in a hundred healthy ones have more."""
 STRETCH = 5
 """Runs in succession that come into a group together: runs that are near in time may be alike."""
 SHARES = ("share:",)
 """Kinds that are 0 where they are not recorded."""
 AS_OFTEN = 0.8
+"""Least share of the runs since with a figure, of that before: a mean of fewer varies more than a group's."""
 SHOWN_RUNS = 5
 ENDED = "runs:ended without error"
 """The share of the runs that executed the step to a good end; the other figures are of those only."""
@@ -52,7 +55,7 @@ def rank_pool(since: Sequence[Run], before: Sequence[Run]) -> Pooled:
     wanted = {step: _as_often(_known(since, step), len(since), known[step], len(before)) for step in steps}
     own = _means(since, steps, [range(len(since))], wanted)[0]
     looked = [Looked(name, name, "share:out" not in known[name], (), failed=False) for name in steps]
-    ranked = rank_steps(looked, own, Usual(baseline, together=len(groups[0])))
+    ranked = rank_steps(looked, own, Usual(baseline, together=len(groups[0])), LIMIT)
     return Pooled(ranked, {one.step: _farthest(one, since) for one in ranked.culprits})
 
 
