@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -85,8 +85,8 @@ def replay(
     """
     with ApiClient(url) as api:
         run = api.get("runs", run_id)
-        known = {name for step in run["steps"] for name in (step["step_id"], step["name"])}
-        body = {"changes": [_change(text, known) for text in changes], "limit": limit, "items": items or []}
+        ids = {step["step_id"]: step["name"] for step in run["steps"]}
+        body = {"changes": [_change(text, ids) for text in changes], "limit": limit, "items": items or []}
         answer = api.post("runs", run_id, "replay", body=body)
     if as_json:
         print_json(answer)
@@ -102,18 +102,19 @@ def replay(
     _print_causes(answer["completeness"], out)
 
 
-def _change(text: str, known: Collection[str]) -> dict[str, Any]:
+def _change(text: str, ids: Mapping[str, str]) -> dict[str, Any]:
+    names = dict.fromkeys(ids.values())
     path, sign, value = text.partition("=")
     place, _, action = path.rpartition(".")
     if not sign or not place or action not in _ACTIONS:
         raise UsageError(f"--set {text!r}: {_ACCEPTED}")
     # A name may hold dots: the longest one that the run knows is the step.
     ends = [at for at, char in enumerate(place) if char == "."]
-    step = next((place[:at] for at in (len(place), *reversed(ends)) if place[:at] in known), None)
+    step = next(
+        (place[:at] for at in (len(place), *reversed(ends)) if place[:at] in ids or place[:at] in names), None
+    )
     if step is None:
-        raise UsageError(
-            f"--set {text!r}: the run has no such step; it has {', '.join(sorted(known)) or 'none'}"
-        )
+        raise UsageError(f"--set {text!r}: the run has no such step; it has {', '.join(names) or 'none'}")
     change: dict[str, Any] = {"step": step, _ACTIONS[action]: _value(text, action, value)}
     return change if len(step) == len(place) else change | {"reason": place[len(step) + 1 :]}
 

@@ -25,7 +25,7 @@ def list_decisions(request: Request, run_id: str, step_id: str) -> schemas.Decis
     filters, page = parse(DECISIONS, request.query_params.multi_items())
     found = reader.decisions(known_text(run_id, "run_id"), known_text(step_id, "step_id"), filters, page)
     if found is None:
-        raise NotFound(f"no step {shown(step_id)} of a run {shown(run_id)} is known", "step_id")
+        raise NotFound(f"no step of the id {shown(step_id)} in a run {shown(run_id)} is known", "step_id")
     return schemas.DecisionList.model_validate(found)
 
 
@@ -44,5 +44,5 @@ def estimates(request: Request, run_id: str, step_id: str) -> schemas.StepEstima
     filters, _ = parse(DECISIONS, sent)
     found = reader.estimates(known_text(run_id, "run_id"), known_text(step_id, "step_id"), filters)
     if found is None:
-        raise NotFound(f"no step {shown(step_id)} of a run {shown(run_id)} is known", "step_id")
+        raise NotFound(f"no step of the id {shown(step_id)} in a run {shown(run_id)} is known", "step_id")
     return schemas.StepEstimates.model_validate(found)

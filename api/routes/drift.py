@@ -93,6 +93,6 @@ def list_masked_reasons(request: Request, run_id: str, step_id: str) -> MaskedRe
     run, step = known_text(run_id, "run_id"), known_text(step_id, "step_id")
     found = reader.decisions(run, step, Filters(), PageRequest(MAX_CHECKED))
     if found is None:
-        raise NotFound(f"no step {shown(step_id)} of a run {shown(run_id)} is known", "step_id")
+        raise NotFound(f"no step of the id {shown(step_id)} in a run {shown(run_id)} is known", "step_id")
     whole = found.next_cursor is None
     return masked_answer(run, step, masked_reasons(found.items), found.completeness, whole=whole)

@@ -124,7 +124,7 @@ def test_walk_through_is_readable(xray_up: ServiceProcess, capsys: pytest.Captur
     assert len(printed.splitlines()) <= 60
     for expected in (
         "Orvane Adjustable Aluminium Kickstand Case - Graphite  (phone_case)",
-        "Kestrel Adjustable Aluminium Laptop Kickstand with Case - Graphite  (laptop_stand)",
+        "Kestrel Adjustable Aluminium Laptop Kickstand with Case - Graphite  (laptop_stand, item G00000C)",
         "▸ filter_by_type",
         "(compared with 9 other runs)",
         "type_unknown 467 (kept)",
