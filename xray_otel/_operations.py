@@ -102,14 +102,18 @@ class Operations(Recording):
         stands so to the threshold, and not those whose value is None, NaN or ``MISSING``. That declares
         the rule (``declare``), the item's value as one that does not depend on other items included.
 
-        reason: code of rejections that do not carry one. Raises TypeError in each mode when neither or
-        both are given.
+        reason: code of rejections that do not carry one.
+
+        With both, the predicate decides and the comparator is misuse. Raises TypeError in each mode when
+        nothing says what passes: neither, or a comparator that is none of the four.
         """
-        if predicate is None or comparator is not None:
-            holds = None if predicate is not None or threshold is None else _HOLDS.get(comparator)
+        if predicate is None:
+            holds = None if threshold is None else _HOLDS.get(comparator)
             if holds is None or value is None or comparator is None:
                 raise TypeError("filter takes a predicate, or value, comparator (< <= > >=) and threshold")
             return self._compare(items, value, comparator, threshold, key, reason)
+        if comparator is not None:
+            self._complain("filter takes a predicate or a comparator, not both; the predicate decides")
         if not self._touch():
             return [item for item in items if predicate(item)]
         passed: list[Item] = []

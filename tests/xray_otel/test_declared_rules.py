@@ -83,7 +83,6 @@ def test_what_is_declared_by_hand_goes_before(otlp_receiver: HttpReceiver) -> No
         {"comparator": "="},
         {"comparator": "<", "threshold": 1},
         {"comparator": "<", "value": len},
-        {"comparator": "<", "value": len, "threshold": 1, "predicate": bool},
     ],
 )
 def test_a_filter_without_a_rule(otlp_receiver: HttpReceiver, wrong: Any, disabled: bool) -> None:
@@ -91,6 +90,17 @@ def test_a_filter_without_a_rule(otlp_receiver: HttpReceiver, wrong: Any, disabl
     xray.configure(endpoint=otlp_receiver.endpoint, mode="best_effort", disabled=disabled)
     with xray.run("r"), xray.step("s") as step, pytest.raises(TypeError):
         step.filter(["a"], **wrong)
+
+
+def test_a_filter_with_two_rules(otlp_receiver: HttpReceiver) -> None:
+    """The program's own decides; strict says so."""
+    both: Any = {"predicate": bool, "comparator": "<", "value": len, "threshold": 1}
+    xray.configure(endpoint=otlp_receiver.endpoint, mode="best_effort")
+    with xray.run("r"), xray.step("s") as step:
+        assert step.filter(["a", ""], **both) == ["a"]
+    xray.configure(endpoint=otlp_receiver.endpoint, mode="strict")
+    with pytest.raises(xray.UsageError), xray.run("r"), xray.step("s") as step:
+        step.filter(["a"], **both)
 
 
 @pytest.mark.parametrize(
