@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from sqlalchemy import ColumnElement, exists
 
@@ -150,8 +151,16 @@ def _unknown(vocabulary: Vocabulary, parameter: str, name: str) -> InvalidParame
     ):
         message += f"; {_STEP_PREFIX}{name} asks for it of one step of the run"
     else:
+        message += _perhaps(vocabulary, name)
         message += f"; accepted are limit, cursor, {', '.join(_forms(vocabulary))}"
     return InvalidParameter(parameter, message)
+
+
+def _perhaps(vocabulary: Vocabulary, name: str) -> str:
+    """``; did you mean step_type?`` for ``type`` or a slip of the pen; empty when nothing is near."""
+    fields = {field.name for field in vocabulary.fields}
+    near = [f"step_{name}"] if f"step_{name}" in fields else get_close_matches(name, sorted(fields), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _forms(vocabulary: Vocabulary) -> Iterable[str]:

@@ -333,3 +333,13 @@ OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(
 def test_every_time_with_an_offset_is_a_time(value: datetime) -> None:
     """Any instant written as RFC 3339 is understood as that instant."""
     assert parse_time("started_after", value.isoformat()) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("type", "step_type"), ("drop_ration", None), ("statu", "status")]
+)
+def test_a_name_that_is_nearly_one(name, meant):
+    """A word from the commands or a slip of the pen is answered with the name that was meant."""
+    with pytest.raises(InvalidParameter) as refused:
+        parse(STEPS, [(name, "x")])
+    assert f"did you mean {meant or 'drop_ratio'}?" in str(refused.value)
