@@ -98,7 +98,10 @@ def seed(url: str, plan: Plan, last_day: date, say: Say) -> Seeded:
         say("  vacuum, analyze")
         connection.execute("VACUUM (ANALYZE) runs, steps, decisions")
         before = time.monotonic()
-        Rollups().turn(connection)
+        rollups = Rollups()
+        while connection.execute("SELECT 1 FROM rollup_marks LIMIT 1").fetchone():
+            rollups.turn(connection)
+        connection.execute("VACUUM (ANALYZE) step_hours")
         say(f"  roll-ups: {time.monotonic() - before:.0f} s")
         connection.execute("CHECKPOINT")
         return _remember(connection, first_day, plan.days, time.monotonic() - began)

@@ -10,7 +10,7 @@ from tests.fixtures.reading import Shelf, chunk, run_copy, step_copy
 ITEM = "https://shop/y?a=1"
 PATH = "/api/v1/items/https%3A%2F%2Fshop%2Fy%3Fa%3D1"
 KEYS = """
-    item_id verdict reason reason_text score value threshold value_missing checks probability attempt
+    item_id verdict outcomes reason reason_text score value threshold value_missing checks probability attempt
     run_id pipeline pipeline_version entity step_id name step_type started_at
 """
 
