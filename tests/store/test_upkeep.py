@@ -40,8 +40,10 @@ def test_a_task_runs_in_one_process_at_a_time(database_url):
         if not under_way.acquire(blocking=False):
             met.append(1)
             return
-        connection.execute("SELECT pg_sleep(0.05)")
-        under_way.release()
+        try:
+            connection.execute("SELECT pg_sleep(0.05)")
+        finally:  # a stop cancels it
+            under_way.release()
         done.append(connection.info.backend_pid)
 
     task = Task("work", 0.01, work)
