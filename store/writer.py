@@ -9,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import date
+from random import uniform
+from time import sleep
 
 import psycopg
 
@@ -28,7 +30,9 @@ _CACHED_RUNS = 20_000
 """Runs remembered by a writer, about 1 KB each; a forgotten one costs a look at its row."""
 _RECENT_BATCHES = 16_384
 """About 2 MB; at a thousand batches a second a retry may take a quarter of a minute."""
-_MAX_ATTEMPTS = 5
+_MAX_ATTEMPTS = 8
+_PAUSE_S = 0.005
+"""Doubled for each attempt: about half a second in all, spent only where writers want the same rows."""
 _CONNECT_TIMEOUT_S = 5
 _SETTINGS = (
     "SELECT set_config('statement_timeout', '60s', false), set_config('lock_timeout', '30s', false),"
@@ -109,6 +113,8 @@ class PostgresWriter:
             except _BEGIN_AGAIN as error:
                 if attempt == _MAX_ATTEMPTS:
                     raise Unavailable("other writers got in the way each time") from error
+                # Of those who keep losing to each other, one has to step back.
+                sleep(uniform(0, _PAUSE_S * 2**attempt))
             except psycopg.Error as error:
                 lost = self._connection is None or self._connection.closed
                 self._disconnect()
