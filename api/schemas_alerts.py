@@ -9,7 +9,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.alerts.addresses import origin
-from store.alerts import GroupState, SentEvent, StoredRule
+from store.alert_outbox import SentEvent
+from store.alerts import GroupState, StoredRule
 
 
 class _Answer(BaseModel):

@@ -15,7 +15,7 @@ from api.alerts.upkeep import DELIVER_EVERY_S, EVALUATE_EVERY_S, FORGET_EVERY_S,
 from api.contracts import continuous
 from cli.settings import Settings
 from store import partition_care, retention, rollups
-from store.alerts import forget_old
+from store.alert_outbox import forget_old
 from store.artifacts import garbage
 from store.artifacts.objects import ObjectStore
 from store.reader import Reader

@@ -1,32 +1,23 @@
 """
-Alert rules, where their groups stand, and the outbox of what is to be told.
+Alert rules, and where their groups stand.
 
 A change of state and the events that tell of it are written by one transaction: killed before its
-commit the change is found again, killed after it the events are there. What was sent and not noted
-as sent goes out again under the same id (decision 0040).
+commit the change is found again, killed after it the events are in the outbox (decision 0040).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.types.json import Jsonb
 
+from store import alert_outbox
+from store.alert_outbox import AlertEvent, SentEvent
 from store.contract_shelf import transaction
-
-_log = logging.getLogger(__name__)
-
-SHOWN = 100
-"""Events of a rule in an answer, the latest."""
-KEPT = timedelta(days=30)
-"""How long events are kept that were delivered or given up."""
-MAX_EVENTS = 10_000
-"""Of one rule that wait, and of one rule that are kept; an event for two webhooks counts twice."""
 
 
 class GroupState(NamedTuple):
@@ -38,26 +29,6 @@ class GroupState(NamedTuple):
     firing_since: datetime | None
     value: float | None
     n: int | None
-
-
-class AlertEvent(NamedTuple):
-    """What is to be told."""
-
-    event_id: str
-    group_key: str
-    body: str
-
-
-class Delivery(NamedTuple):
-    """One event for one webhook, due."""
-
-    event_id: str
-    place: int
-    url: str
-    secret: str
-    body: str
-    attempts: int
-    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +51,6 @@ class StoredRule:
     """Of those that are kept, events that were not delivered and will not be."""
 
 
-class SentEvent(NamedTuple):
-    """One event and webhook, as it stands."""
-
-    event_id: str
-    group_key: str
-    url: str
-    body: str
-    created_at: datetime
-    attempts: int
-    delivered_at: datetime | None
-    next_try_at: datetime | None
-    last_answer: str | None
-
-
 Decide = Callable[[Mapping[str, GroupState]], tuple[Sequence[GroupState], Sequence[AlertEvent]]]
 """From the groups as they stood to those that are known now, and what is to be told of them."""
 
@@ -106,39 +63,6 @@ INSERT INTO alert_rules (rule_id, document, webhooks, secret, created_at, update
 VALUES (%(id)s, %(document)s, %(webhooks)s, %(secret)s, %(now)s, %(now)s, %(now)s)
 ON CONFLICT (rule_id) DO UPDATE SET document = excluded.document, webhooks = excluded.webhooks,
     secret = excluded.secret, updated_at = excluded.updated_at, next_at = excluded.next_at
-"""
-_TRIED = """
-UPDATE alert_outbox SET attempts = attempts + 1, last_answer = %s, delivered_at = %s, next_try_at = %s
-WHERE event_id = %s AND place = %s
-"""
-# Behind what the group told before, even where the clocks of two servers differ.
-_ENQUEUE = """
-INSERT INTO alert_outbox (event_id, place, rule_id, group_key, url, secret, body, created_at, next_try_at,
-    attempts)
-SELECT %(event_id)s, %(place)s, %(rule_id)s, %(group_key)s, %(url)s, %(secret)s, %(body)s,
-    greatest(%(now)s, max(created_at) + interval '1 microsecond'), %(now)s, 0
-FROM alert_outbox
-WHERE rule_id = %(rule_id)s AND group_key = %(group_key)s AND event_id <> %(event_id)s
-ON CONFLICT DO NOTHING
-"""
-_OVERFLOW = """
-UPDATE alert_outbox o SET next_try_at = NULL, last_answer = 'too many events wait'
-FROM (SELECT event_id, place FROM alert_outbox WHERE rule_id = %s AND next_try_at IS NOT NULL
-    ORDER BY created_at DESC, event_id DESC, place OFFSET %s) past
-WHERE o.event_id = past.event_id AND o.place = past.place
-"""
-_OUTBOX = """
-SELECT rule_id, count(next_try_at),
-    count(*) FILTER (WHERE next_try_at IS NULL AND delivered_at IS NULL)
-FROM alert_outbox WHERE rule_id = ANY (%s) GROUP BY rule_id
-"""
-_FORGET = """
-DELETE FROM alert_outbox o
-USING (SELECT event_id, place, created_at,
-    row_number() OVER (PARTITION BY rule_id ORDER BY created_at DESC, event_id, place) AS number
-    FROM alert_outbox WHERE next_try_at IS NULL) done
-WHERE o.event_id = done.event_id AND o.place = done.place AND o.next_try_at IS NULL
-    AND (done.created_at < %s OR done.number > %s)
 """
 _STATE = """
 INSERT INTO alert_states (rule_id, group_key, state, since, firing_since, value, n, evaluated_at)
@@ -193,7 +117,7 @@ class AlertShelf:
         """Return the rules by id, with their groups."""
         with transaction(self._url) as connection:
             rows = connection.execute(_RULES + " ORDER BY rule_id").fetchall()
-            rules = _with_outbox(connection, [StoredRule(*row) for row in rows])
+            rules = _counted(connection, [StoredRule(*row) for row in rows])
             return [(rule, groups_of(connection, rule.rule_id)) for rule in rules]
 
     def one(self, rule_id: str) -> tuple[StoredRule, list[GroupState], list[SentEvent]] | None:
@@ -202,14 +126,8 @@ class AlertShelf:
             row = connection.execute(_RULES + " WHERE rule_id = %s", [rule_id]).fetchone()
             if row is None:
                 return None
-            events = connection.execute(
-                "SELECT event_id, group_key, url, body, created_at, attempts, delivered_at, next_try_at,"
-                " last_answer FROM alert_outbox WHERE rule_id = %s"
-                " ORDER BY created_at DESC, event_id, place LIMIT %s",
-                [rule_id, SHOWN],
-            ).fetchall()
-            (rule,) = _with_outbox(connection, [StoredRule(*row)])
-            return rule, groups_of(connection, rule_id), [SentEvent(*event) for event in events]
+            (rule,) = _counted(connection, [StoredRule(*row)])
+            return rule, groups_of(connection, rule_id), alert_outbox.latest(connection, rule_id)
 
     def contract_state(self, contract_id: str, at: datetime) -> str | None:
         """Return what the last check of a contract up to then found; None when there was none."""
@@ -262,7 +180,7 @@ def evaluated(
             [rule.rule_id, [state.group_key for state in states]],
         )
         _write(connection, rule.rule_id, states, now)
-        _enqueue(connection, known, events, now)
+        alert_outbox.enqueue(connection, known.rule_id, events, known.webhooks, known.secret, now)
         connection.execute(
             "UPDATE alert_rules SET next_at = %s, evaluated_at = %s, error = NULL WHERE rule_id = %s",
             [next_at, now, rule.rule_id],
@@ -288,43 +206,6 @@ def failed(
             )
 
 
-def due_deliveries(connection: psycopg.Connection[Any], now: datetime, limit: int) -> list[Delivery]:
-    """Return what is to be sent, for each webhook and group the oldest first and one at a time."""
-    rows = connection.execute(
-        "SELECT o.event_id, o.place, o.url, o.secret, o.body, o.attempts, o.created_at FROM alert_outbox o"
-        " WHERE o.next_try_at <= %s AND NOT EXISTS (SELECT FROM alert_outbox e"
-        "   WHERE e.rule_id = o.rule_id AND e.group_key = o.group_key AND e.url = o.url"
-        "   AND e.next_try_at IS NOT NULL AND (e.created_at, e.event_id) < (o.created_at, o.event_id))"
-        " ORDER BY o.next_try_at, o.attempts, o.created_at, o.event_id, o.place LIMIT %s",
-        [now, limit],
-    )
-    return [Delivery(*row) for row in rows.fetchall()]
-
-
-def tried(
-    connection: psycopg.Connection[Any],
-    delivery: Delivery,
-    answer: str,
-    *,
-    delivered_at: datetime | None,
-    next_try_at: datetime | None,
-) -> None:
-    """Note what became of a try; without a next one and not delivered it was given up."""
-    connection.execute(_TRIED, [answer, delivered_at, next_try_at, delivery.event_id, delivery.place])
-
-
-def postpone(connection: psycopg.Connection[Any], url: str, until: datetime) -> None:
-    """Try nothing at a webhook before then."""
-    connection.execute(
-        "UPDATE alert_outbox SET next_try_at = %s WHERE url = %s AND next_try_at < %s", [until, url, until]
-    )
-
-
-def forget_old(connection: psycopg.Connection[Any], now: datetime | None = None) -> None:
-    """Forget events that were delivered or given up long ago, or that many others came after."""
-    connection.execute(_FORGET, [(now or datetime.now(UTC)) - KEPT, MAX_EVENTS])
-
-
 def _locked(connection: psycopg.Connection[Any], rule_id: str) -> StoredRule | None:
     row = connection.execute(_RULES + " WHERE rule_id = %s FOR UPDATE", [rule_id]).fetchone()
     return None if row is None else StoredRule(*row)
@@ -332,7 +213,7 @@ def _locked(connection: psycopg.Connection[Any], rule_id: str) -> StoredRule | N
 
 def _end(connection: psycopg.Connection[Any], rule: StoredRule, ending: Decide, now: datetime) -> None:
     _, events = ending({state.group_key: state for state in groups_of(connection, rule.rule_id)})
-    _enqueue(connection, rule, events, now)
+    alert_outbox.enqueue(connection, rule.rule_id, events, rule.webhooks, rule.secret, now)
     connection.execute("DELETE FROM alert_states WHERE rule_id = %s", [rule.rule_id])
 
 
@@ -343,38 +224,9 @@ def _write(
         cursor.executemany(_STATE, [(rule_id, *state, now) for state in states])
 
 
-def _enqueue(
-    connection: psycopg.Connection[Any], rule: StoredRule, events: Sequence[AlertEvent], now: datetime
-) -> None:
-    rows = [
-        {
-            "event_id": event.event_id,
-            "place": place,
-            "rule_id": rule.rule_id,
-            "group_key": event.group_key,
-            "url": url,
-            "secret": rule.secret,
-            "body": event.body,
-            "now": now,
-        }
-        for event in events
-        for place, url in enumerate(rule.webhooks)
-    ]
-    if not rows:
-        return
-    with connection.cursor() as cursor:
-        cursor.executemany(_ENQUEUE, rows)
-        cursor.execute(_OVERFLOW, [rule.rule_id, MAX_EVENTS])
-        if cursor.rowcount:
-            _log.warning(
-                "alert events are given up: more wait than may",
-                extra={"rule_id": rule.rule_id, "events": cursor.rowcount},
-            )
-
-
-def _with_outbox(connection: psycopg.Connection[Any], rules: Sequence[StoredRule]) -> list[StoredRule]:
-    rows = connection.execute(_OUTBOX, [[rule.rule_id for rule in rules]]).fetchall()
-    counts = {rule_id: (waiting, given_up) for rule_id, waiting, given_up in rows}
+def _counted(connection: psycopg.Connection[Any], rules: Sequence[StoredRule]) -> list[StoredRule]:
+    """The rules with the counts of their events."""
+    counts = alert_outbox.counts(connection, [rule.rule_id for rule in rules])
     return [
         replace(rule, waiting=waiting, given_up=given_up)
         for rule in rules

@@ -17,7 +17,7 @@ import orjson
 
 from api.alerts.addresses import AddressProblem, resolved
 from api.alerts.declared import AlertRule
-from store.alerts import AlertEvent
+from store.alert_outbox import AlertEvent
 
 TIMESTAMP = "X-XRay-Timestamp"
 SIGNATURE = "X-XRay-Signature"

@@ -15,20 +15,8 @@ from api.alerts.asking import Reading, ask
 from api.alerts.declared import AlertRule, RuleProblem, rule
 from api.alerts.states import Standing, advance
 from api.alerts.telling import Answer, event, send
-from store.alerts import (
-    AlertEvent,
-    Decide,
-    Delivery,
-    GroupState,
-    StoredRule,
-    contract_state,
-    due_deliveries,
-    due_rules,
-    evaluated,
-    failed,
-    postpone,
-    tried,
-)
+from store.alert_outbox import AlertEvent, Delivery, due_deliveries, postpone, tried
+from store.alerts import Decide, GroupState, StoredRule, contract_state, due_rules, evaluated, failed
 from store.reader import Reader
 
 EVALUATE_EVERY_S = 5.0

@@ -29,7 +29,8 @@ from api.schemas_alerts import (
     shown_event,
     shown_rule,
 )
-from store.alerts import AlertEvent, AlertShelf, GroupState, StoredRule
+from store.alert_outbox import AlertEvent
+from store.alerts import AlertShelf, GroupState, StoredRule
 from store.queries.conditions import parse_time, shown
 from store.reader import Reader
 

@@ -14,11 +14,12 @@ from typing import Any
 import psycopg
 import pytest
 
-import store.alerts
+import store.alert_outbox
 from api.alerts.declared import RuleProblem, taken_apart
 from api.alerts.telling import send
 from api.alerts.upkeep import evaluate_due
-from store.alerts import GroupState, due_rules, evaluated, failed, forget_old
+from store.alert_outbox import forget_old
+from store.alerts import GroupState, due_rules, evaluated, failed
 from store.database import libpq_url
 from store.reader import Reader
 from tests.api.test_alerts import NOW, SECRET, Desk, desk, receiver  # noqa: F401  # fixtures
@@ -100,7 +101,7 @@ def test_the_outbox_is_bounded(
     caplog: pytest.LogCaptureFixture,
 ):
     """Of more than may wait the oldest are given up, counted and said; so are those done."""
-    monkeypatch.setattr(store.alerts, "MAX_EVENTS", 2)
+    monkeypatch.setattr(store.alert_outbox, "MAX_EVENTS", 2)
     receiver.answer = lambda: 500
     desk.put("flaps", webhooks=[receiver.url], runs={"where": 'status = "completed"'})
     for turn in range(4):
@@ -115,7 +116,7 @@ def test_the_outbox_is_bounded(
     assert [event["last_answer"] for event in shown["events"]][2:] == ["too many events wait"] * 2
     assert "given up" in caplog.text
     with psycopg.connect(libpq_url(database_url), autocommit=True) as connection:
-        monkeypatch.setattr(store.alerts, "MAX_EVENTS", 1)
+        monkeypatch.setattr(store.alert_outbox, "MAX_EVENTS", 1)
         forget_old(connection)
     assert len(desk.client.get("/alerts/flaps").json()["events"]) == 3
 
