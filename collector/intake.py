@@ -40,6 +40,12 @@ _GROUP_SHARE = 0.125
 """Share of the time for a commit that one transaction may take: all who wait for it wait as long."""
 _LONGEST_WRITE_SHARE = 0.5
 """… that one request may take, before its evidence is shed."""
+_TELLING_BYTES = 256 * 1024
+"""From so much on a commit tells how fast bytes go in. Of a smaller one most is what any commit costs: an
+idle server would take itself for one that writes 2 MB/s, and shed the first large request."""
+_SECOND_CHANCE = 1.1
+"""What each small commit that was quick adds to the rate, once a large one was slow: else what is large
+would be shed for good, and the rate never learned again."""
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 
@@ -273,12 +279,19 @@ class Intake:
         self._telemetry.add("writes", "committed")
         self._telemetry.observe("write_duration_seconds", seconds)
         self._telemetry.observe("write_group_batches", len(group))
-        rate = sum(waiting.sizes.total for waiting in group) / max(seconds, 1e-6)
+        size_bytes = sum(waiting.sizes.total for waiting in group)
         with self._changed:
-            self._bytes_per_s = rate if math.isinf(self._bytes_per_s) else (self._bytes_per_s + rate) / 2
+            self._learn_rate(size_bytes, seconds)
             if self._away_since is not None:
                 self._away_s += monotonic() - self._away_since
                 self._away_since = None
+
+    def _learn_rate(self, size_bytes: int, seconds: float) -> None:
+        rate, known = size_bytes / max(seconds, 1e-6), self._bytes_per_s
+        if size_bytes >= _TELLING_BYTES or rate > known:
+            self._bytes_per_s = rate if math.isinf(known) else (known + rate) / 2
+        elif seconds < _GROUP_SHARE * self._timeout_s:
+            self._bytes_per_s = known * _SECOND_CHANCE
 
     def _give_up_late_ones(self, group: list[_Waiting], exc: Unavailable) -> list[_Waiting]:
         now = monotonic()

@@ -288,12 +288,44 @@ def test_a_database_that_is_slow_gets_no_evidence(writer: GatedWriter):
     futures = [intake.submit(metrics(0, 0), timeout_s=60.0)]
     assert writer.entered.wait(5.0)
     futures.append(intake.submit(metrics(1, 0), timeout_s=60.0))
-    time.sleep(0.2)
     futures.append(intake.submit(evidence(2, 10), timeout_s=60.0))
+    time.sleep(0.2)
     writer.gate.set()
     wait(futures, 5.0)
     assert intake.stop(5.0)
     assert shed_of(written(writer, 2)) == {"artifacts": 1, "decisions": 100}
+
+
+def test_a_small_commit_tells_nothing_of_a_large_one(writer: GatedWriter):
+    """What a commit costs however little is in it says nothing about bytes: evidence goes in whole."""
+    intake = Intake(writer, max_bytes=MAX_BYTES, timeout_s=10.0)
+    intake.start()
+    small = intake.submit(metrics(0, 0))
+    assert writer.entered.wait(5.0)
+    time.sleep(0.3)
+    writer.gate.set()
+    assert small.result(5.0).stored == 0
+    intake.submit(evidence(1, 300)).result(5.0)
+    assert intake.stop(5.0)
+    assert shed_of(written(writer, 1)) == {}
+
+
+def test_what_would_take_too_long_is_shed_until_the_database_is_quick_again(writer: GatedWriter):
+    """A large commit that was slow tells of the next large one; small quick ones let it be tried again."""
+    intake = Intake(writer, max_bytes=MAX_BYTES, timeout_s=0.4)
+    intake.start()
+    slow = intake.submit(metrics(0, 300), timeout_s=60.0)
+    assert writer.entered.wait(5.0)
+    time.sleep(0.6)
+    writer.gate.set()
+    slow.result(5.0)
+    intake.submit(evidence(1, 300), timeout_s=60.0).result(5.0)
+    for number in range(2, 62):
+        intake.submit(metrics(number, 0), timeout_s=60.0).result(5.0)
+    intake.submit(evidence(62, 300), timeout_s=60.0).result(5.0)
+    assert intake.stop(5.0)
+    assert shed_of(written(writer, 1)) == {"artifacts": 1, "decisions": 3000}
+    assert shed_of(written(writer, 62)) == {}
 
 
 def test_a_loss_names_what_was_shed(intake: Intake, writer: GatedWriter):
