@@ -4,7 +4,9 @@ Gaps in what a busy thread can do, and how much of them the machine made.
 A thread that looks at the clock without pause sees a gap whenever it cannot go on: because
 another thread of the process holds the interpreter, or because the system gave the processor
 to somebody else. The second is told by Linux (``/proc/…/schedstat``: time that a thread was
-ready and waited for a processor), so the first is what is left.
+ready and waited for a processor), so the first is what is left. On a busy machine that is too
+much: the system may also take the processor from the thread that holds the interpreter. Without
+all waiting it is too little: threads may wait at once. On a quiet one the figures are the same.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 _LONG_MS = 4.0
@@ -26,52 +29,67 @@ class Pauses(NamedTuple):
     longest_ms: float
     above_4_ms: int
     held_longest_ms: float
-    """Without the time for which the thread itself was ready and waited for a processor; NaN if unknown."""
+    """Without the time for which the thread itself was ready and waited for a processor."""
     held_above_4_ms: int
+    surely_held_longest_ms: float
+    """Without that of the other threads, too, one of which may hold the interpreter while it waits."""
+    surely_held_above_4_ms: int
 
     def __str__(self) -> str:
         return (
-            f"longest {self.longest_ms:.1f} ms, {self.above_4_ms} above 4 ms; without waiting for "
-            f"a processor: longest {self.held_longest_ms:.1f} ms, {self.held_above_4_ms} above 4 ms"
+            f"longest {self.longest_ms:.1f} ms, {self.above_4_ms} above 4 ms; without its waiting for a "
+            f"processor: {self.held_longest_ms:.1f} ms, {self.held_above_4_ms} above 4 ms; without that of "
+            f"any thread: {self.surely_held_longest_ms:.1f} ms, {self.surely_held_above_4_ms} above 4 ms"
         )
 
 
 def watch(seconds: float) -> Pauses:
-    """Look at the clock without pause for so long. Linux."""
+    """Look at the clock without pause for so long, beside the threads that there are. Linux."""
     gaps: list[float] = []
     held: list[float] = []
-    with _schedstat() as read:
-        before, after = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
-        read(before)
+    surely_held: list[float] = []
+    with _schedstats() as (own, others):
         last = started = time.perf_counter()
+        own_before, others_before = own(), others()
         while (now := time.perf_counter()) - started < seconds:
-            read(after)
+            own_after, others_after = own(), others()
             if now - last > 0.001:
                 gap_ms = (now - last) * 1000
-                waited_ms = (_waited_ns(after) - _waited_ns(before)) / 1e6
                 gaps.append(gap_ms)
-                held.append(max(0.0, gap_ms - waited_ms))
+                held.append(max(0.0, gap_ms - (own_after - own_before) / 1e6))
+                surely_held.append(max(0.0, held[-1] - (others_after - others_before) / 1e6))
                 now = time.perf_counter()
-            before, after = after, before
+            own_before, others_before = own_after, others_after
             last = now
-    return Pauses(
-        max(gaps, default=0.0),
-        sum(gap > _LONG_MS for gap in gaps),
-        max(held, default=0.0),
-        sum(gap > _LONG_MS for gap in held),
-    )
+    return Pauses(*_summary(gaps), *_summary(held), *_summary(surely_held))
+
+
+def _summary(gaps_ms: Sequence[float]) -> tuple[float, int]:
+    return max(gaps_ms, default=0.0), sum(gap_ms > _LONG_MS for gap_ms in gaps_ms)
 
 
 @contextmanager
-def _schedstat() -> Iterator[ctypes._NamedFuncPointer]:
-    """Reads this thread's figures into a buffer without letting go of the interpreter, as os.pread would."""
-    file = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
+def _schedstats() -> Iterator[tuple[Callable[[], int], Callable[[], int]]]:
+    """
+    Read for how long this thread, and the others together, have waited for a processor, in ns.
+
+    Without letting go of the interpreter, as os.pread would.
+    """
+    this = threading.get_native_id()
+    with ExitStack() as files:
+        threads = {int(task.name): _schedstat(task, files) for task in Path("/proc/self/task").iterdir()}
+        own = threads.pop(this)
+        yield own, lambda: sum(read() for read in threads.values())
+
+
+def _schedstat(task: Path, files: ExitStack) -> Callable[[], int]:
+    file = os.open(task / "schedstat", os.O_RDONLY)
+    files.callback(os.close, file)
     pread = ctypes.PyDLL(None).pread
-    try:
-        yield lambda buffer: pread(file, buffer, 63, ctypes.c_long(0))  # type: ignore[misc]
-    finally:
-        os.close(file)
+    figures = ctypes.create_string_buffer(64)
 
+    def read() -> int:
+        pread(file, figures, 63, ctypes.c_long(0))
+        return int(figures.value.split()[1])
 
-def _waited_ns(figures: ctypes.Array[ctypes.c_char]) -> int:
-    return int(figures.value.split()[1])
+    return read

@@ -29,7 +29,7 @@ _NONE = type(None)
 _NUMBERS: frozenset[type] = frozenset({int, float, _NONE})
 _SCALARS: frozenset[type] = frozenset({int, float, str, bool, _NONE})
 _CHECK_KEYS = frozenset({"name", "value", "threshold", "passed"})
-_MAX_COMPARATORS = 256
+_MAX_RULES = 256
 _KNOWN_NAMES = frozenset(WIRE_NAMES.values()) | {"v"}
 
 
@@ -168,15 +168,20 @@ def _rules(sent: Any) -> Mapping[str, Any] | None:
     if type(independent) is bool:
         found["item_independent"] = independent
     missing = sent.get("missing")
-    if type(missing) is str and missing in semconv.MISSING_VALUES:
+    if (type(missing) is str and missing in semconv.MISSING_VALUES) or _says(missing, semconv.MISSING_VALUES):
         found["missing"] = missing
-    if (
-        isinstance(comparators, dict)
-        and len(comparators) <= _MAX_COMPARATORS
-        and all(type(sign) is str and sign in semconv.COMPARATORS for sign in comparators.values())
-    ):
+    if _says(comparators, semconv.COMPARATORS):
         found["comparators"] = comparators
     return found or None
+
+
+def _says(sent: Any, words: frozenset[str]) -> bool:
+    """Whether it gives rules words of these."""
+    return (
+        isinstance(sent, dict)
+        and len(sent) <= _MAX_RULES
+        and all(type(word) is str and word in words for word in sent.values())
+    )
 
 
 def _words(sent: Mapping[str, Any], name: str) -> Sequence[str] | None:

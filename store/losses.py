@@ -44,7 +44,7 @@ CAUSES = (
     "chunk_missing",
 )
 """Why something is not stored. ``chunk_missing`` is never written: it is what nobody gives a cause for."""
-THINGS = ("runs", "steps", "decisions", "artifacts", "texts")
+THINGS = ("runs", "steps", "decisions", "artifacts", "texts", "outcomes")
 """What can be lost; decisions are counted in candidates."""
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")

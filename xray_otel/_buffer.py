@@ -104,21 +104,25 @@ class Part(NamedTuple):
     records: int
     amount: int
     """Candidates in the case of decisions, else records."""
+    kind: str = ""
+    """What they are, where the class does not say it: ``outcome``."""
 
 
 def parts_of(items: Iterable[Item]) -> list[Part]:
     """The records by run and class. A report of losses is no record: nothing of a run is lost with it."""
-    found: dict[tuple[str, Priority], tuple[int, int]] = {}
+    found: dict[tuple[str, Priority, str], tuple[int, int]] = {}
     for item in items:
         if report_of(item) is not None:
             continue
         attributes = item.content.attributes or {}
         run_id = attributes.get(semconv.RUN_ID)
         amount = attributes.get(semconv.CHUNK_COUNT, 1) if item.priority is Priority.DECISIONS else 1
-        key = (run_id if isinstance(run_id, str) else "", item.priority)
+        content = item.content
+        kind = "outcome" if isinstance(content, Event) and content.name == semconv.EVENT_OUTCOME else ""
+        key = (run_id if isinstance(run_id, str) else "", item.priority, kind)
         records, amounts = found.get(key, (0, 0))
         found[key] = records + 1, amounts + (amount if isinstance(amount, int) else 1)
-    return [Part(run_id, priority, *counts) for (run_id, priority), counts in found.items()]
+    return [Part(run_id, priority, *counts, kind) for (run_id, priority, kind), counts in found.items()]
 
 
 def report_of(item: Item) -> Mapping[str, object] | None:
@@ -260,10 +264,11 @@ class Buffer:
         """Counts what was lost before it got here or after it had left. Call with ``changed`` held."""
         word = _WORDS[cause]
         for part in parts:
-            self._losses[part.priority.name.lower(), cause] += part.records
+            self._losses[part.kind or part.priority.name.lower(), cause] += part.records
             self.lost += part.records
             if word is not None:
-                self.ledger.add(part.run_id, word, _THINGS[part.priority], part.amount)
+                what = "outcomes" if part.kind else _THINGS[part.priority]
+                self.ledger.add(part.run_id, word, what, part.amount)
 
     def next_generation(self) -> int:
         """Marks this moment; see ``is_settled``. Call with ``changed`` held."""
@@ -294,5 +299,5 @@ class Buffer:
 
     @property
     def losses(self) -> dict[tuple[str, str], int]:
-        """Lost records by (class, cause); the class is run, step, decisions or artifact."""
+        """Lost records by (class, cause); the class is run, step, decisions, artifact or outcome."""
         return dict(self._losses)

@@ -108,7 +108,7 @@ class Recorder:
     ``+=``, which is safe from any thread.
     """
 
-    __slots__ = ("_columns", "_lock", "mixed", "rows", "touched")
+    __slots__ = ("_columns", "_lock", "mixed", "odd_scores", "rows", "touched")
 
     def __init__(self) -> None:
         self.rows: list[Any] = []
@@ -116,6 +116,8 @@ class Recorder:
         """Whether a value or threshold other than a float is in ``rows``; set before it is added."""
         self.touched = False
         """Whether candidates were recorded as a whole, be it none: then "0" is known, not unsaid."""
+        self.odd_scores = 0
+        """Scores that were no numbers, and are left out."""
         self._columns: Columns | None = None
         self._lock = threading.RLock()
 
@@ -135,7 +137,7 @@ class Recorder:
             self._settle()
             columns, self._columns = self._columns, None
         if columns is not None:
-            tidy(columns)
+            self.odd_scores += tidy(columns)
         return columns
 
     def _settle(self) -> None:
@@ -176,8 +178,12 @@ def filled(column: list[Any]) -> list[Any] | None:
         return column
 
 
-def tidy(columns: Columns) -> None:
-    """Makes reasons and texts bounded strings and scores floats; mostly a look at the types is enough."""
+def tidy(columns: Columns) -> int:
+    """
+    Makes reasons and texts bounded strings and scores floats; mostly a look at the types is enough.
+
+    Returns how many scores are no numbers.
+    """
     if columns.reason_counts is None:  # else they were given with the columns
         columns.reasons, columns.reason_counts = _counted(columns.reasons)
     if columns.texts is not None:
@@ -185,6 +191,11 @@ def tidy(columns: Columns) -> None:
     scores = columns.scores
     if scores is not None and not {float, NoneType}.issuperset(map(type, scores)):
         columns.scores = [None if score is None else number(score) for score in scores]
+        return sum(
+            figure is None and not isinstance(score, float | NoneType)
+            for figure, score in zip(columns.scores, scores, strict=True)
+        )
+    return 0
 
 
 def _counted(

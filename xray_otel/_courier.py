@@ -18,9 +18,11 @@ from xray_otel._buffer import Buffer, Cause, Item, Part, Priority, parts_of
 from xray_otel._guard import Guard, described
 from xray_otel._halves import send_in_parts
 from xray_otel._ids import random_bits
+from xray_otel._pace import PATIENT_FILL, Pace, hurry
 from xray_otel._segments import Frame, Segment
 from xray_otel._spool import Spool, open_spool
 from xray_otel._transport import Answer, Payload, Transport
+from xray_otel._words import counted
 from xray_otel.settings import Settings
 
 LANES = ((Priority.RUN, Priority.STEP), (Priority.DECISIONS,), (Priority.ARTIFACT,))
@@ -54,6 +56,8 @@ class Courier:
         self._buffer = buffer
         self._connect = connect
         self.transport: Transport | None = None
+        self.pace = Pace(self._fill)
+        """Of the thread that delivers."""
         self._spool: Spool | None = open_spool(settings, self._lose_parts)
         self._spool_rests_until_s = 0.0
         self._spool_failed = False
@@ -97,7 +101,7 @@ class Courier:
 
     def deliver(self, lane: int, items: Sequence[Item]) -> bool:
         """Sends items in hand, or keeps them; False when they had to go back and nothing more can be done."""
-        for batch in batches(items, self._unencodable, patient=self._is_patient):
+        for batch in batches(items, self._unencodable, self.pace.rest):
             if not self._deliver(lane, batch):
                 # Those that are settled already are in hand no more, and stay settled.
                 if not self.taken_over:
@@ -130,7 +134,7 @@ class Courier:
         return all(
             self._deliver(lane, batch)
             for half in (items[:middle], items[middle:])
-            for batch in batches(half, self._unencodable, patient=self._is_patient)
+            for batch in batches(half, self._unencodable, self.pace.rest)
         )
 
     def _keep(self, lane: int, batch: Batch) -> bool:
@@ -162,7 +166,7 @@ class Courier:
 
     def relieve(self, lane: int, items: Sequence[Item]) -> bool:
         """Puts items in hand on disk without an attempt, from any thread; False when they had to go back."""
-        for batch in batches(items, self._unencodable, patient=lambda: False):
+        for batch in batches(items, self._unencodable, Pace(self._fill).rest):
             with self._writing() as mine:
                 if not mine:
                     return False
@@ -199,7 +203,7 @@ class Courier:
         """Puts as many of these items in hand on disk as the time allows, the important ones first."""
         for lane, classes in enumerate(LANES):
             some = [item for item in items if item.priority in classes]
-            for batch in batches(some, self._unencodable, patient=lambda: False):
+            for batch in batches(some, self._unencodable, hurry):
                 if time.monotonic() > deadline_s or not self.store(lane, batch):
                     return
 
@@ -361,8 +365,11 @@ class Courier:
         return self._spool is not None and time.monotonic() >= self._spool_rests_until_s
 
     def _is_patient(self) -> bool:
-        """Whether the buffer is far from full, so that other threads may go first."""
-        return self._buffer.size_bytes * 4 < self._settings.buffer_bytes
+        """Whether the buffer is far from full."""
+        return self._fill() < PATIENT_FILL
+
+    def _fill(self) -> float:
+        return self._buffer.size_bytes / self._settings.buffer_bytes
 
     def _unencodable(self, item: Item, error: Exception) -> None:
         self._settle((item,), Cause.ENCODING, described(error))
@@ -372,16 +379,17 @@ class Courier:
             self._buffer.settle(items, cause)
             self._buffer.changed.notify_all()
         if cause is not None:
-            self._guard.note("delivery", f"{len(items)} records lost ({cause}): {message}")
+            self._guard.note("delivery", f"{counted(len(items), 'record')} lost ({cause}): {message}")
 
     def _lose_parts(self, parts: Sequence[Part], cause: str, message: str = "") -> None:
         with self._buffer.changed:
             self._buffer.lose(parts, cause)
-        self._guard.note("spool", f"{sum(part.records for part in parts)} records lost ({cause}): {message}")
+        lost = counted(sum(part.records for part in parts), "record")
+        self._guard.note("spool", f"{lost} lost ({cause}): {message}")
 
     def _reject(self, parts: Sequence[Part], answer: Answer) -> None:
         """The server does not say which records it rejected, so they count for the request's lowest class."""
         lowest = max((part.priority for part in parts), default=Priority.RUN)
         with self._buffer.changed:
             self._buffer.lose((Part("", lowest, answer.rejected, answer.rejected),), Cause.REJECTED)
-        self._guard.note("delivery", f"{answer.rejected} records rejected: {answer.message}")
+        self._guard.note("delivery", f"{counted(answer.rejected, 'record')} rejected: {answer.message}")

@@ -59,6 +59,10 @@ class JoinedRun(Run):
                     raise
                 self._guard.note("join_run", described(error))  # the run is known without it
         run_id = self._given if self._given is not None else self._received(context, current)
+        if run_id is None:
+            where = "the baggage and the environment" if self._carrier is None else "the carrier"
+            why = f"{where} names none" if current.settings.accepts_baggage else "XRAY_BAGGAGE says not to"
+            raise UsageError(f"no run to join: {why}")
         if not is_run_id(run_id):
             raise UsageError(f"no run to join: {shown(run_id)} is not 1 to 128 of A-Z a-z 0-9 _ -")
         self._client = current
@@ -254,6 +258,9 @@ def carry(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     the run has ended. For process pools it is sent by pickle, if the function can be, and joins
     the run in the worker as ``join_run`` does. OpenTelemetry's current span comes along too.
 
-    Raises nothing of its own. Cost: 1 µs a call.
+    Raises nothing of its own; in mode ``strict`` UsageError for what cannot be called. Cost: 1 µs a call.
     """
+    given: object = function
+    if not callable(given):
+        client().guard.failed("carry", UsageError(f"carry takes a function, got {shown(given)}"))
     return Carried(function)

@@ -18,6 +18,7 @@ from xray_otel.errors import UsageError
 from xray_otel.settings import SchemaMode
 
 Evaluation = Literal["single", "all", "first_failure"]
+Missing = Literal["passes", "fails"]
 
 _MAX_METRICS = 64
 """Beside some 45 names of X-Ray's own these stay below the span's limit of 128 attributes."""
@@ -78,7 +79,8 @@ class Describing(Operations):
             self._config(arguments["config"])
         parents = arguments.get("parents")
         if parents is not None:
-            parents = [parents] if isinstance(parents, str | Describing) else islice(parents, _MAX_PARENTS)
+            parents = [parents] if isinstance(parents, str | Describing) else parents
+            parents = self._bounded("parents", parents, _MAX_PARENTS)
             self._attributes[semconv.STEP_PARENTS] = [
                 parent.step_id if isinstance(parent, Describing) else text_of(parent, NAME_BYTES)
                 for parent in parents
@@ -151,8 +153,9 @@ class Describing(Operations):
     def reasons(self, *codes: str) -> None:
         """Codes that the step can give; one that no candidate got is listed with 0."""
         if self._hears():
-            said = [text_of(code, NAME_BYTES) for code in codes[:_MAX_NAMES]]
-            self._declared = list(islice(dict.fromkeys((*self._declared, *said)), _MAX_NAMES))
+            said = [text_of(code, NAME_BYTES) for code in codes[: _MAX_NAMES + 1]]
+            known = dict.fromkeys((*self._declared, *said))
+            self._declared = self._bounded("reasons", known, _MAX_NAMES)
 
     @guarded
     def declare(
@@ -160,7 +163,7 @@ class Describing(Operations):
         *,
         evaluation: Evaluation | None = None,
         comparators: Mapping[str, str] | None = None,
-        missing: Literal["passes", "fails"] | None = None,
+        missing: Missing | Mapping[str, Missing] | None = None,
         item_independent: bool | None = None,
     ) -> None:
         """
@@ -169,16 +172,20 @@ class Describing(Operations):
         evaluation: ``single``, one rule judges each candidate, and each value is what it compared; ``all``,
         every check is made of each candidate and listed in its ``checks``, and it passes if all do;
         ``first_failure``, likewise, but it ends at the first check that fails. comparators: reason or name
-        of a check to ``<``, ``<=``, ``>`` or ``>=``, which holds between value and threshold of a candidate
-        that passes. missing: what each rule makes of a missing value. item_independent: whether a candidate
+        of a check to ``<``, ``<=``, ``>``, ``>=``, ``==`` or ``!=``, which holds between value and threshold
+        of a candidate that passes. missing: what each rule makes of a missing value, or, by the name of each
+        check, what it makes of a value that is None or ``MISSING``. item_independent: whether a candidate
         would get the same verdict or score beside any other candidates.
         """
         if not self._hears():
             return
         if missing is not None:
-            if missing not in semconv.MISSING_VALUES:
-                raise UsageError(f"missing must be passes or fails, got {shown(missing)}")
-            self._declares["missing"] = missing
+            by_rule = missing if isinstance(missing, Mapping) else {"": missing}
+            for word in by_rule.values():
+                if word not in semconv.MISSING_VALUES:
+                    raise UsageError(f"missing must be passes or fails, got {shown(word)}")
+            said = {text_of(name, NAME_BYTES): word for name, word in islice(by_rule.items(), _MAX_NAMES)}
+            self._declares["missing"] = said if by_rule is missing else missing
         if evaluation is not None:
             if evaluation not in semconv.EVALUATIONS:
                 words = ", ".join(sorted(semconv.EVALUATIONS))
@@ -189,9 +196,9 @@ class Describing(Operations):
                 raise UsageError(f"item_independent must be True or False, got {shown(item_independent)}")
             self._declares["item_independent"] = item_independent
         signs = self._declares.get("comparators", {})
-        for name, sign in islice((comparators or {}).items(), _MAX_NAMES):
+        for name, sign in self._bounded("comparators", (comparators or {}).items(), _MAX_NAMES):
             if sign not in semconv.COMPARATORS:
-                raise UsageError(f"a comparator must be one of < <= > >=, got {shown(sign)}")
+                raise UsageError(f"a comparator must be one of < <= > >= == !=, got {shown(sign)}")
             signs = signs | {text_of(name, NAME_BYTES): sign}
             self._declares["comparators"] = signs
 
@@ -230,7 +237,7 @@ class Describing(Operations):
     def sources(self, counts: Mapping[str, int]) -> None:
         """Items that each shard, index or supplier gave, 0 included: ``{"index-1": 400}``."""
         found: dict[str, int] = {}
-        for name, count in islice(counts.items(), _MAX_NAMES):
+        for name, count in self._bounded("sources", counts.items(), _MAX_NAMES):
             figure = number(count)
             if figure is None or not 0 <= figure <= _MAX_COUNT:
                 sent = named_text(name, count, 80)
@@ -253,7 +260,7 @@ class Describing(Operations):
         """
         if not self._hears():
             return
-        wanted = [names] if isinstance(names, str) else list(islice(names, _MAX_FIELDS))
+        wanted = [names] if isinstance(names, str) else self._bounded("fields", names, _MAX_FIELDS)
         found, sources = summarize_fields(items, wanted, source)
         if source is not None:
             self.sources(sources)
@@ -265,6 +272,13 @@ class Describing(Operations):
             (semconv.FIELDS_P50, [field.p50 for field in found]),
         ):
             self._set(key, [math.nan if value is None else value for value in column])
+
+    def _bounded(self, what: str, names: Iterable[Any], limit: int) -> list[Any]:
+        """The first ``limit`` of them; complains of more."""
+        found = list(islice(names, limit + 1))
+        if len(found) > limit:
+            self._complain(f"a step has at most {limit} {what}; the others are left out")
+        return found[:limit]
 
     def _config(self, config: Any) -> None:
         """Sets the fingerprint: text as it is, anything else as hash of its JSON."""

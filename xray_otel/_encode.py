@@ -20,6 +20,7 @@ from itertools import islice
 from typing import Any
 
 from xray_otel import _mask
+from xray_otel._frames import is_absent, is_columnar, is_frame, is_labelled, listed, plain_scalar
 from xray_otel._mask import MASKED, is_pair
 
 _fast_dumps: Callable[[Any], bytes] | None = None
@@ -93,7 +94,7 @@ def text_of(value: object, max_bytes: int) -> str:
             text = str.__str__(value)
         elif _is_short_tuple(value):
             text = str(value)
-        elif isinstance(value, _COLLECTIONS) or _is_record(value):
+        elif isinstance(value, _COLLECTIONS) or _is_record(value) or is_frame(value) or is_labelled(value):
             # Not str(): it would go through the whole of it, and has no keys to mask by.
             text = json_text(value, max(max_bytes, _SMALLEST_JSON))
             return cut(text, max_bytes)
@@ -258,6 +259,8 @@ class _Simplifier:
             return self._text(value)
         if isinstance(value, int | float | decimal.Decimal):
             return self._mask.number(_json_number(value))
+        if is_absent(value):
+            return None
         if isinstance(value, datetime.date | datetime.time):
             return self._text(value.isoformat())
         if isinstance(value, bytes | bytearray | memoryview):
@@ -271,23 +274,39 @@ class _Simplifier:
     def _compound(self, value: Any, depth: int) -> Any:
         if isinstance(value, Mapping):
             return self._mapping(value.items(), _size(value), depth)
-        if hasattr(value, "dtype") and hasattr(value, "tolist"):
-            if getattr(value, "size", 1) == 1:
-                return self.simplify(value.item(), depth + 1)
-            # A row at a time of more than one dimension: a slice of a few rows may be endless.
-            flat = value if getattr(value, "ndim", 1) > 1 else value[: max(1, self._nodes)].tolist()
-            return self._sequence(flat, _size(value), depth)
         names = getattr(type(value), "_fields", None) if isinstance(value, tuple) else None
         if isinstance(names, tuple):  # a named tuple
             return self._mapping(zip(names, value, strict=False), len(names), depth)
-        if isinstance(value, list | tuple | set | frozenset) or hasattr(type(value), "__len__"):
+        if isinstance(value, list | tuple | set | frozenset):
+            return self._sequence(value, _size(value), depth)
+        if is_columnar(value):
+            return self._columnar(value, depth)
+        if hasattr(type(value), "__len__"):
             return self._sequence(value, _size(value), depth)
         if dataclasses.is_dataclass(value):
             known = [field.name for field in dataclasses.fields(value)]
             return self._mapping(((name, getattr(value, name)) for name in known), len(known), depth)
-        if hasattr(value, "__dict__"):
+        if isinstance(value, BaseException):
+            return self._text(repr(value))
+        says_nothing = getattr(type(value), "__repr__", None) is object.__repr__
+        if hasattr(value, "__dict__") and (vars(value) or says_nothing):
             return self._mapping(vars(value).items(), len(vars(value)), depth)
         return self._text(value)
+
+    def _columnar(self, value: Any, depth: int) -> Any:
+        """Of numpy, pandas, polars or Arrow; a frame by column, each with the rows left out."""
+        if is_frame(value):
+            names = getattr(value, "column_names", value.columns)
+            return self._mapping(((name, value[name]) for name in names), len(names), depth)
+        if is_labelled(value):
+            return self._mapping(value.items(), _size(value), depth)
+        if hasattr(value, "as_py"):
+            return self.simplify(value.as_py(), depth + 1)
+        if getattr(value, "size", 0) == 1 and hasattr(value, "item"):
+            return self.simplify(value.item(), depth + 1)
+        # A row at a time of more than one dimension: a slice of a few rows may be endless.
+        flat = value if getattr(value, "ndim", 1) > 1 else listed(value[: max(1, self._nodes)])
+        return self._sequence(flat, _size(value), depth)
 
     def _text(self, value: object) -> str:
         text = text_of(value, self._string_bytes)
@@ -385,6 +404,7 @@ def item_id(item: Any, key: Key = None) -> str:
     without one raises whatever it raises.
     """
     if key is None:
+        item = plain_scalar(item)
         if not isinstance(item, _IDS) or (isinstance(item, tuple) and hasattr(item, "id")):
             item = item["id"] if isinstance(item, Mapping) else item.id
     elif isinstance(key, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from xray_otel import semconv
@@ -13,6 +13,7 @@ from xray_otel._decisions import Chunk, encode
 from xray_otel._encode import NAME_BYTES, text_of
 from xray_otel._mask_columns import mask_columns
 from xray_otel._statistics import summarize
+from xray_otel._words import counted
 from xray_otel.settings import Capture
 
 Send = Callable[[Chunk, int, int | None], None]
@@ -149,6 +150,18 @@ class Evidence:
             counts.setdefault(code, 0)
         kept = list(counts)[:_MAX_REASONS]
         return {semconv.REASONS_CODES: kept, semconv.REASONS_COUNTS: [counts[code] for code in kept]}
+
+    def complaints(self, declared: list[str]) -> Iterator[str]:
+        """What of the step was left out."""
+        if self.recorder.odd_scores:
+            yield f"{counted(self.recorder.odd_scores, 'score is', 'scores are')} no number"
+        if len(self.tally.reasons) + len(declared) > _MAX_REASONS:
+            more = len({*self.tally.reasons, *declared}) - _MAX_REASONS
+            if more > 0:
+                yield (
+                    f"{counted(more, 'reason is', 'reasons are')} not counted beside {_MAX_REASONS} others; "
+                    "a reason is a code, what differs between candidates belongs into text"
+                )
 
     def _scores(self) -> dict[str, object]:
         summary = summarize(self.tally.scores)

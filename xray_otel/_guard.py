@@ -9,10 +9,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import ClassVar, Concatenate, ParamSpec, Protocol, TypeVar
 
 from xray_otel import _mask
 from xray_otel._encode import text_of
+from xray_otel._words import counted
+from xray_otel.errors import UsageError, XRayError
 from xray_otel.settings import Mode
 
 logger = logging.getLogger("xray_otel")
@@ -34,10 +36,12 @@ class Guard:
         """
         Takes note that ``where`` (the public name that was called) failed with ``error``.
 
-        Raises ``error`` in strict mode. Call it from an ``except`` block.
+        In strict mode it is raised, what is none of X-Ray's errors as UsageError.
         """
         if self.strict:
-            raise error
+            if isinstance(error, XRayError):
+                raise error
+            raise UsageError(f"{where}: {described(error)}") from error
         self.note(where, described(error))
 
     def note(self, where: str, message: str, *, last: bool = False) -> None:
@@ -59,7 +63,7 @@ class Guard:
                 return
             self._next_line_s = now_s + _LOG_INTERVAL_S
             silent, self._silent = self._silent, 0
-        more = f" ({silent} messages held back since the last line)" if silent else ""
+        more = f" ({counted(silent, 'message')} held back since the last line)" if silent else ""
         with contextlib.suppress(Exception):  # the host's logging handlers and filters may raise
             # The name, because without a configured handler Python prints the message alone.
             logger.warning("xray_otel %s: %s%s", where, message, more)
@@ -80,6 +84,8 @@ IDLE = Guard("best_effort")
 
 
 class _Guarded(Protocol):
+    _called: ClassVar[str]
+    """What messages call it: run or step."""
     _guard: Guard
 
 
@@ -97,11 +103,11 @@ def guarded(
         try:
             method(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - recording must not harm the pipeline
-            self._guard.failed(method.__qualname__, error)
+            self._guard.failed(f"{self._called}.{method.__name__}", error)
 
     return call
 
 
 def described(error: BaseException) -> str:
-    """What a message says of an exception: its class and its text, masked and cut to 200 bytes."""
-    return f"{type(error).__name__}: {text_of(error, 200)}"
+    """What a message says of an exception: class and text on one line, masked and cut to 200 bytes."""
+    return f"{type(error).__name__}: {' '.join(text_of(error, 200).split())}"

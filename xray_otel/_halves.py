@@ -99,22 +99,26 @@ def _cut(request: Any, start: int, end: int) -> None:
 
 def _parts_of(payload: Payload) -> list[Part]:
     """As ``parts_of`` of the records that were encoded."""
-    records: Counter[tuple[str, Priority]] = Counter()
-    amounts: Counter[tuple[str, Priority]] = Counter()
+    records: Counter[tuple[str, Priority, str]] = Counter()
+    amounts: Counter[tuple[str, Priority, str]] = Counter()
     for resource in _resources(_parsed(payload)):
         for record in chain.from_iterable(_records(resource)):
             values = {pair.key: pair.value for pair in record.attributes}
-            priority = Priority.STEP
+            priority, kind = Priority.STEP, ""
             if payload.signal is Signal.LOGS:
                 priority = _EVENT_PRIORITIES.get(record.event_name, Priority.RUN)
                 if record.event_name == semconv.EVENT_LOSSES:
                     continue
+                kind = "outcome" if record.event_name == semconv.EVENT_OUTCOME else ""
             elif semconv.SPAN_KIND in values and values[semconv.SPAN_KIND].string_value == "run":
                 priority = Priority.RUN
             run_id = values[semconv.RUN_ID].string_value if semconv.RUN_ID in values else ""
             amount = 1
             if priority is Priority.DECISIONS and semconv.CHUNK_COUNT in values:
                 amount = values[semconv.CHUNK_COUNT].int_value
-            records[run_id, priority] += 1
-            amounts[run_id, priority] += amount
-    return [Part(*key, count, amounts[key]) for key, count in records.items()]
+            records[run_id, priority, kind] += 1
+            amounts[run_id, priority, kind] += amount
+    return [
+        Part(run_id, priority, count, amounts[run_id, priority, kind], kind)
+        for (run_id, priority, kind), count in records.items()
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from xray_otel._columns import (
     DEFERRED,
@@ -24,6 +24,7 @@ from xray_otel._encode import (
     NAME_BYTES,
     Key,
     item_id,
+    number,
     scalar,
     shown,
     text_of,
@@ -32,7 +33,10 @@ from xray_otel._guard import Guard
 from xray_otel.errors import UsageError
 
 Check = Mapping[str, object]
-"""One check of a candidate: ``{"name": …, "value": …, "threshold": …, "passed": bool}``."""
+"""
+One check of a candidate: ``{"name": …, "value": …, "threshold": …, "passed": bool}``; a value of None
+was missing, one that is left out is not recorded.
+"""
 PLAIN = frozenset({float, int, bool, type(None)})
 """Types that are recorded as they are."""
 FULL = SPILL_ROWS * STRIDE
@@ -73,6 +77,7 @@ class Judging:
 
     __slots__ = ("_active", "_followed", "_guard", "_recorder", "_rows")
 
+    _called: ClassVar[str] = "step"
     _active: bool
     _followed: set[str]
     _guard: Guard
@@ -90,7 +95,7 @@ class Judging:
         if recorder is None:
             with _making:
                 recorder = self._recorder = self._recorder or self._new_recorder()
-        if self._active:
+        if self._active and not self._guard.strict:  # which looks at each row
             self._rows = recorder.rows
         return recorder
 
@@ -250,7 +255,9 @@ class Judging:
             value = self._observed_value(value)
         if type(threshold) is not float and threshold is not None:
             threshold = self._observed_value(threshold)
-        said = verdict if text is None and checks is None else (verdict, text, _checks(checks))
+        if score is not None and self._guard.strict and type(score) is not float and number(score) is None:
+            self._complain(f"score must be a number, got {shown(score)}")
+        said = verdict if text is None and checks is None else (verdict, text, self._checks(checks))
         rows = self._recording().rows
         rows += (item, said, reason, score, value, threshold)
         if len(rows) >= FULL:
@@ -283,6 +290,23 @@ class Judging:
             self._complain(f"{shown(item)} has no {wanted} ({type(error).__name__}); key= names its id")
             return text_of(item, NAME_BYTES)
 
+    def _checks(self, checks: Any) -> list[dict[str, Any]] | None:
+        """A snapshot of a candidate's checks; None where one is none, because the others mislead."""
+        if checks is None:
+            return None
+        try:
+            found = [_check(check) for check in checks[:_MAX_CHECKS]]
+            if len(checks) > _MAX_CHECKS:
+                self._complain(f"a candidate has at most {_MAX_CHECKS} checks, got {len(checks)}")
+        except UsageError:
+            raise
+        except Exception:  # noqa: BLE001 - what is no list of mappings is not recorded
+            self._complain(
+                f"checks must be a list of {{name, value, threshold, passed}}, got {shown(checks)}"
+            )
+            return None
+        return found
+
     def _hears(self) -> bool:
         """Whether the step records now; says so when it does not although X-Ray is on."""
         if not self._active:
@@ -303,18 +327,16 @@ def observed(value: Any) -> Any:
     return value if value is MISSING else scalar(value)
 
 
-def _checks(checks: Any) -> list[dict[str, Any]] | None:
-    if checks is None:
-        return None
-    try:
-        return [
-            {
-                "name": text_of(check.get("name", ""), NAME_BYTES),
-                "value": None if check.get("value") is MISSING else scalar(check.get("value")),
-                "threshold": scalar(check.get("threshold")),
-                "passed": None if check.get("passed") is None else bool(check.get("passed")),
-            }
-            for check in checks[:_MAX_CHECKS]
-        ]
-    except Exception:  # noqa: BLE001 - what is no list of mappings is not recorded
-        return None
+def _check(check: Mapping[str, Any]) -> dict[str, Any]:
+    """One of them. Raises where it is none."""
+    if not _CHECK_KEYS.issuperset(check) or "name" not in check:
+        raise KeyError
+    found: dict[str, Any] = {"name": text_of(check["name"], NAME_BYTES)}
+    if "value" in check:
+        found["value"] = None if check["value"] is MISSING else scalar(check["value"])
+    found["threshold"] = scalar(check.get("threshold"))
+    found["passed"] = None if check.get("passed") is None else bool(check["passed"])
+    return found
+
+
+_CHECK_KEYS = frozenset({"name", "value", "threshold", "passed"})

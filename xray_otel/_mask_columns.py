@@ -101,7 +101,7 @@ def _checks(checks: Any) -> Any:
         return checks
     mask = _mask.current
     return [
-        check | {"value": _hide(check["value"]), "threshold": _hide(check["threshold"])}
+        check | {name: _hide(check[name]) for name in ("value", "threshold") if name in check}
         if mask.hides(check["name"])
         else check
         for check in checks

@@ -13,7 +13,7 @@ from xray_otel._judging import Check
 from xray_otel._recording import Recording
 
 Item = TypeVar("Item")
-Comparator = Literal["<", "<=", ">", ">="]
+Comparator = Literal["<", "<=", ">", ">=", "==", "!="]
 """What holds between value and threshold of a candidate that passes."""
 
 
@@ -52,6 +52,8 @@ _HOLDS: Final[Mapping[object, Callable[[Any, Any], Any]]] = {
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
 }
 
 
@@ -98,19 +100,20 @@ class Operations(Recording):
         themselves. Then value, a function from the item to what was compared, and threshold, what with,
         are for the record alone, for results that do not carry them.
 
-        Or no predicate, but ``comparator`` (``<``, ``<=``, ``>``, ``>=``): those pass of which the value
-        stands so to the threshold, and not those whose value is None, NaN or ``MISSING``. That declares
-        the rule (``declare``), the item's value as one that does not depend on other items included.
+        Or no predicate, but ``comparator`` (``<``, ``<=``, ``>``, ``>=``, ``==``, ``!=``): those pass of
+        which the value stands so to the threshold, and not those whose value is None, NaN or ``MISSING``.
+        That declares the rule (``declare``), the item's value as one that does not depend on other items
+        included.
 
         reason: code of rejections that do not carry one.
 
         With both, the predicate decides and the comparator is misuse. Raises TypeError in each mode when
-        nothing says what passes: neither, or a comparator that is none of the four.
+        nothing says what passes: neither, or a comparator that is none of these.
         """
         if predicate is None:
             holds = None if threshold is None else _HOLDS.get(comparator)
             if holds is None or value is None or comparator is None:
-                raise TypeError("filter takes a predicate, or value, comparator (< <= > >=) and threshold")
+                raise TypeError("filter takes a predicate, or value, comparator (such as <=) and threshold")
             return self._compare(items, value, comparator, threshold, key, reason)
         if comparator is not None:
             self._complain("filter takes a predicate or a comparator, not both; the predicate decides")

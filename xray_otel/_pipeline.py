@@ -25,6 +25,7 @@ from xray_otel._courier import LANES, Courier
 from xray_otel._guard import Guard, described
 from xray_otel._otlp import estimate_bytes
 from xray_otel._transport import Answer, Transport
+from xray_otel._words import counted
 from xray_otel.settings import Settings
 
 _LINGER_S = 0.05
@@ -32,7 +33,9 @@ _LINGER_S = 0.05
 _FULL_BYTES = 2 * 1024 * 1024
 """As much as this is sent at once, without waiting for the interval."""
 _TAKE_BYTES = 1_000_000
-"""Estimated size of a request; the buffer's lock is held for some 1 ms to take so many small records."""
+"""Estimated size of a request."""
+_TAKEN_AT_ONCE_BYTES = 200_000
+_FREED_AT_ONCE = 100
 _RESCUE_SHARE = 0.25
 """Of the time to deliver at exit: what is left for writing to disk, and for ending the connection."""
 _MIN_RESCUE_S = 0.2
@@ -110,7 +113,7 @@ class Pipeline:
             self._courier.store_all(items, time.monotonic() + _MIN_RESCUE_S)
         lost = self._give_up(items)
         if lost:
-            self._guard.note("buffer", f"{lost} records came after the shutdown")
+            self._guard.note("buffer", f"{counted(lost, 'record')} came after the shutdown")
 
     def _give_up(self, items: list[Item]) -> int:
         with self._changed:
@@ -234,14 +237,15 @@ class Pipeline:
     def _tell(self, lost: int, lost_before: int, stored: int) -> None:
         """The last word: at most one line a minute was written until now."""
         if lost:
-            message = f"{lost} records were not delivered to {self._settings.endpoint} and are lost"
+            message = f"{counted(lost, 'record')} lost, not delivered to {self._settings.endpoint}"
             earlier = f", after {lost_before} others" if lost_before else ""
             self._guard.note("shutdown", message + earlier, last=True)
         elif lost_before:
-            self._guard.note("shutdown", f"{lost_before} records are lost in all", last=True)
+            self._guard.note("shutdown", f"{counted(lost_before, 'record')} lost in all", last=True)
         if stored > 0:
             message = (
-                f"{stored} records wait for {self._settings.endpoint} in {self._courier.spool_folder}; the "
+                f"{counted(stored, 'record waits', 'records wait')} for {self._settings.endpoint} "
+                f"in {self._courier.spool_folder}; the "
                 "next process sends them, or: python -m xray_otel sync"
             )
             self._guard.note("shutdown", message, last=True)
@@ -337,13 +341,35 @@ class Pipeline:
         self._last_cycle_s = time.monotonic()
         for lane, classes in enumerate(LANES):
             while True:
-                with self._changed:
-                    items = [] if self._courier.taken_over else self._buffer.take(classes, _TAKE_BYTES)
+                items = self._take(classes)
                 if not items:
                     break
                 self._resource = items[-1].content.resource
-                if not self._courier.deliver(lane, items):
+                delivered = self._courier.deliver(lane, items)
+                self._let_go(items)
+                if not delivered:
                     return
+
+    def _take(self, classes: tuple[Priority, ...]) -> list[Item]:
+        """As much as one request takes, in pieces: 1,000 spans that nobody has touched for long take 3 ms."""
+        items: list[Item] = []
+        left_bytes = _TAKE_BYTES
+        while left_bytes > 0:
+            with self._changed:
+                most_bytes = min(left_bytes, _TAKEN_AT_ONCE_BYTES)
+                piece = [] if self._courier.taken_over else self._buffer.take(classes, most_bytes)
+            if not piece:
+                break
+            items += piece
+            left_bytes -= sum(item.size_bytes for item in piece)
+            self._courier.pace.rest()
+        return items
+
+    def _let_go(self, items: list[Item]) -> None:
+        """Frees them in pieces, and not with the lock: 1,000 spans take up to 5 ms."""
+        while items:
+            self._courier.pace.rest()
+            del items[-_FREED_AT_ONCE:]
 
     def _report_losses(self) -> None:
         """With a success the server hears what it will not get. Decision 0022."""

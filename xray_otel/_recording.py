@@ -8,9 +8,11 @@ from types import NoneType
 from typing import Any
 
 from xray_otel._columns import DEFERRED, ELIMINATED, KEPT, SPILL_ROWS, Columns, filled
-from xray_otel._encode import NAME_BYTES, Key, Missing, text_of
+from xray_otel._encode import NAME_BYTES, Key, Missing, number, shown, text_of
+from xray_otel._frames import is_frame, listed
 from xray_otel._guard import guarded
 from xray_otel._judging import PLAIN, Judging, observed
+from xray_otel._words import counted
 from xray_otel.semconv import VERDICTS
 
 Column = Sequence[Any] | str | int | float | bool | Missing | None
@@ -73,6 +75,7 @@ class Recording(Judging):
         """
         Many candidates at once, in the order they were judged.
 
+        items: as for ``accept``, also an array or series, or a frame with a column of ids that ``key`` names.
         verdicts: one word for all (``kept``, ``eliminated``, ``scored``, ``selected``,
         ``not_selected``, ``deferred``, ``merged``), a word per candidate, a string with one
         letter per candidate (K E S W N D M), or what a filter found: a list or array of
@@ -98,6 +101,8 @@ class Recording(Judging):
             columns.reasons = self._column("reasons", reasons, count)
         columns.texts = self._column("texts", texts, count)
         columns.scores = self._column("scores", scores, count)
+        if self._guard.strict:
+            self._check_scores(columns.scores)
         columns.values, plain_values = self._observed("values", values, count)
         columns.thresholds, plain_thresholds = self._observed("thresholds", thresholds, count)
         columns.plain = plain_values and plain_thresholds
@@ -108,7 +113,9 @@ class Recording(Judging):
     def _columns(
         self, items: Iterable[Any], verdicts: Sequence[Any], passed: bytes | None, key: Key
     ) -> Columns:
-        ids = items if isinstance(items, list | tuple) else list(islice(items, _MAX_ITEMS + 1))
+        if is_frame(items) and not callable(key):
+            items, key = items["id" if key is None else key], None  # type: ignore[index]  # a frame
+        ids = items if isinstance(items, list | tuple) else list(islice(listed(items), _MAX_ITEMS + 1))
         if len(ids) > _MAX_ITEMS:
             self._complain(f"record() takes at most {_MAX_ITEMS} items in a call; the others are left out")
             ids = ids[:_MAX_ITEMS]
@@ -126,7 +133,7 @@ class Recording(Judging):
         if not _are_letters(letters):
             letters = [_LETTERS.get(word, "") if isinstance(word, str) else "" for word in letters]
         if len(letters) != count:
-            self._complain(f"record() got {count} items and another number of verdicts")
+            self._complain(f"record() got {counted(count, 'item')} and another number of verdicts")
             letters = (letters + [DEFERRED] * count)[:count]
         if "" in letters:
             self._complain(f"record() takes the verdicts {', '.join(VERDICTS.values())} or their letters")
@@ -139,15 +146,20 @@ class Recording(Judging):
             return None
         if isinstance(column, str | int | float | Missing):
             return [column] * count
-        entries = column.tolist() if hasattr(column, "tolist") else column
+        entries = listed(column)
         # Not always list(entries): a mistaken column may be endless.
         if type(entries) is list and len(entries) == count:
             return filled(entries.copy())
         found = list(islice(entries, count + 1)) if isinstance(entries, Iterable) else [entries] * count
         if len(found) != count:
-            self._complain(f"record() got {count} items and another number of {name}")
+            self._complain(f"record() got {counted(count, 'item')} and another number of {name}")
             return None
         return filled(found)
+
+    def _check_scores(self, scores: list[Any] | None) -> None:
+        for score in scores or ():
+            if not isinstance(score, float | NoneType) and number(score) is None:
+                self._complain(f"scores must be numbers, got {shown(score)}")
 
     def _observed(self, name: str, column: Any, count: int) -> tuple[list[Any] | None, bool]:
         """The column, and whether it is ``plain``."""
@@ -168,7 +180,7 @@ def _booleans(verdicts: Any) -> bytes | None:
     """A byte for each, 0 for false; None when they are no booleans."""
     if isinstance(verdicts, str | bytes):
         return None
-    found = verdicts.tolist() if hasattr(verdicts, "tolist") else verdicts
+    found = listed(verdicts)
     if not isinstance(found, list | tuple) or not found:
         return None
     try:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -45,6 +45,8 @@ class Run:
     interruption or cancellation as cancelled) and goes on unchanged.
     """
 
+    _called: ClassVar[str] = "run"
+
     def __init__(self, pipeline: str | None, **arguments: Any) -> None:
         self._pipeline = pipeline
         self._arguments = arguments
@@ -74,7 +76,7 @@ class Run:
             if not current.settings.disabled:
                 self._start(current)
         except Exception as error:  # noqa: BLE001 - recording must not harm the pipeline
-            self._active = False
+            self._active = self._token is not None  # it goes on, entered twice
             self._guard.failed("run", error)
         return self
 
@@ -121,7 +123,10 @@ class Run:
             else:
                 self._attributes[semconv.RUN_TIMEOUT_S] = figure
         if arguments.get("tags") is not None:
-            for key, value in islice(arguments["tags"].items(), _MAX_TAGS + 1):
+            tags = arguments["tags"]
+            if not isinstance(tags, Mapping):
+                raise UsageError(f"tags must be a mapping, got {shown(tags)}")
+            for key, value in islice(tags.items(), _MAX_TAGS + 1):
                 self.tag(key, value)
 
     def _follow(self, given: object, current: Client) -> None:
@@ -289,7 +294,13 @@ class Run:
         """
         if not self._hears():
             return
-        seconds = until.timestamp() if isinstance(until, datetime.datetime) else number(until)
+        if isinstance(until, datetime.datetime):
+            seconds = None if until.tzinfo is None else until.timestamp()
+        else:
+            seconds = number(until)
+        if seconds is None and until is not None:
+            wanted = "an aware datetime or seconds since the Unix epoch"
+            self._complain(f"until must be {wanted}, got {shown(until)}")
         attributes = dict(self._scope.identity)
         if seconds is not None:
             attributes[semconv.RUN_WAIT_UNTIL_UNIX_NANO] = max(0, min(int(seconds * 1e9), 2**63 - 1))

@@ -197,7 +197,7 @@ def compiled(schema: object, mode: SchemaMode) -> Compiled:
         raise UsageError(f"a schema must be a Schema, got {shown(schema)}")
     for name in islice(schema, len(Schema.__slots__) + 1):
         if name not in Schema.__slots__:
-            raise UsageError(f"a schema has no {shown(name)}")
+            raise UsageError(f"a schema has no {shown(name)}, but {', '.join(Schema.__slots__)}")
     identity = {name: _identity(name, schema.get(name)) for name in ("id", "version")}
     of_run = {section: _section(section, schema[section]) for section in _declared(schema, _RUN_SECTIONS)}
     of_steps: dict[str, dict[str, Section]] = {}

@@ -53,7 +53,9 @@ class Frame(NamedTuple):
 
 def encode_frame(payload: Payload, parts: Sequence[Part]) -> bytes:
     """The bytes of a frame stored now."""
-    manifest = json.dumps([tuple(part) for part in parts], separators=(",", ":")).encode()
+    # What a part is stands there only where the class does not say it, so that older clients read the rest.
+    told = [part if part.kind else part[:-1] for part in parts]
+    manifest = json.dumps(told, separators=(",", ":")).encode()
     packed = zlib.compress(payload.data, _ZLIB_LEVEL)
     head = _FRAME.pack(0, payload.signal, len(manifest), len(packed), time.time_ns())
     rest = b"".join((head[_CHECKSUM_BYTES:], manifest, packed))

@@ -20,6 +20,7 @@ from xray_otel._mask import Callback, Mask, closed, key_words
 from xray_otel._mask import install as install_mask
 from xray_otel._schemas import Compiled, Schema, compiled, load
 from xray_otel._transport import Transport
+from xray_otel._unknown import unknown_variables
 from xray_otel.errors import SettingsError, UsageError
 from xray_otel.settings import Baggage, Capture, Flush, Mode, Offline, Protocol, SchemaMode, Settings
 
@@ -27,6 +28,8 @@ _lock = threading.RLock()
 _DEFAULT_TIMEOUT_S = 2.0
 _client: Client | None = None  # one per process, as OpenTelemetry's providers are
 _stand_in: StandIn | None = None  # while testing.capture() is at work
+_told: set[str] = set()  # of variables that nothing reads, once per process
+_MESSAGE = 1_000
 
 
 def configure(
@@ -174,7 +177,12 @@ def _install(
             what = f"{error.variable}: {error.accepted} is accepted; every text is hidden until then"
             installed.guard.say("configure", what)
         else:
-            installed.guard.note("configure", f"{error}; the default is used")
+            instead = "the default is used" if isinstance(error, SettingsError) else "it is left out"
+            installed.guard.note("configure", f"{error}; {instead}")
+    unknown = [line for line in unknown_variables(os.environ) if line not in _told]
+    if unknown:
+        _told.update(unknown)
+        installed.guard.note("configure", "; ".join(unknown)[:_MESSAGE])
     if settings.hash_item_ids and not settings.item_id_key:
         installed.guard.note("configure", "XRAY_ITEM_ID_KEY is not set: the hashes hold for this process")
     if not settings.disabled:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from xray_otel import _mask
 from xray_otel._encode import NAME_BYTES, named_text, number, text_of
+from xray_otel._frames import is_frame, listed
 
 MAX_ITEMS = 2_000_000
 """Of one call; a mistaken iterable may be endless."""
@@ -85,7 +86,7 @@ def summarize_fields(
     per name. Nothing raises: a field that cannot be read counts as missing. Of what is no list and
     no frame the first ``MAX_ITEMS`` are read.
     """
-    found = items if _is_frame(items) or isinstance(items, list) else list(islice(items, MAX_ITEMS))
+    found = items if is_frame(items) or isinstance(items, list) else list(islice(items, MAX_ITEMS))
     columns = {name: _values(found, name) for name in dict.fromkeys((*names, source)) if name is not None}
     sources: dict[Any, int] = {}
     if source is not None:
@@ -93,13 +94,6 @@ def summarize_fields(
             named_text(source, value, NAME_BYTES) for value in columns[source] if not _is_missing(value)
         )
     return [_summary(text_of(name, NAME_BYTES), columns[name]) for name in names], sources
-
-
-def _is_frame(items: Any) -> bool:
-    try:
-        return not isinstance(items, Mapping) and hasattr(items, "columns") and hasattr(items, "shape")
-    except Exception:  # noqa: BLE001 - the host's object may do anything when it is asked
-        return False
 
 
 def _values(items: Any, name: str) -> list[Any]:
@@ -120,10 +114,7 @@ def _values(items: Any, name: str) -> list[Any]:
 
 def _of_frame(frame: Any, name: str) -> list[Any]:
     try:
-        column = frame[name]
-        for method in ("to_pylist", "to_list", "tolist"):
-            if hasattr(column, method):
-                return list(getattr(column, method)())
+        return list(listed(frame[name]))
     except Exception:  # noqa: BLE001 - a column that is not there, or what its library does
         pass
     return [None] * len(frame)

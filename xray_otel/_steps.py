@@ -102,7 +102,8 @@ class Step(Describing):
             if not current.settings.disabled:
                 self._start(current)
         except Exception as error:  # noqa: BLE001 - recording must not harm the pipeline
-            self._close()
+            if self._token is None:  # else it goes on, entered twice
+                self._close()
             self._guard.failed("step", error)
         return self
 
@@ -194,6 +195,9 @@ class Step(Describing):
             except Exception as failure:  # noqa: BLE001 - lost evidence must not take the metrics with it
                 self._lose_evidence(current, failure)
         attributes = self._collect(error)
+        if self._evidence is not None:
+            for complaint in self._evidence.complaints(self._declared):
+                self._guard.note("step", f"step {shown(self._name)}: {complaint}")
         span = self._span
         if span.get_span_context().trace_flags.sampled and span.is_recording():
             if error is not None:

@@ -18,6 +18,7 @@ from xray_otel._otlp import logs_request
 from xray_otel._segments import Frame, Segment
 from xray_otel._spool import Spool, base_folder, endpoint_of, open_spool
 from xray_otel._transport import Answer, Payload, Signal, Transport
+from xray_otel._words import counted
 from xray_otel.errors import SettingsError
 from xray_otel.settings import Settings
 
@@ -90,11 +91,11 @@ class Progress:
         self._next_s = now_s + (_BAR_S if self._bar else _LINE_S)
         share = outcome.sent_bytes / outcome.total_bytes if outcome.total_bytes else 1.0
         if not self._bar:
-            self.say(f"{share:.0%} of {_size(outcome.total_bytes)}, {outcome.sent} records{note}")
+            self.say(f"{share:.0%} of {_size(outcome.total_bytes)}, {counted(outcome.sent, 'record')}{note}")
             return
         done = round(share * _BAR_WIDTH)
         bar = "█" * done + "░" * (_BAR_WIDTH - done)
-        self._out.write(f"\r\x1b[K{bar} {share:4.0%} {outcome.sent} records{note}")
+        self._out.write(f"\r\x1b[K{bar} {share:4.0%} {counted(outcome.sent, 'record')}{note}")
         self._out.flush()
 
     def say(self, line: str) -> None:
@@ -120,7 +121,7 @@ def sync(settings: Settings, timeout_s: float, progress: Progress) -> int:
         sender.close()
     outcome = sender.outcome
     left = spool.stored()
-    progress.say(f"{outcome.sent} records sent to {settings.endpoint}, {outcome.lost} lost")
+    progress.say(f"{counted(outcome.sent, 'record')} sent to {settings.endpoint}, {outcome.lost} lost")
     for (name, cause), count in sorted(losses.losses.items()):
         progress.say(f"  lost: {count} of class {name} ({cause})")
     if left:

@@ -12,6 +12,8 @@ logged. In ``strict`` they are raised, DeliveryError at the exit of the run.
 
 from __future__ import annotations
 
+from xray_otel._words import counted
+
 
 class XRayError(Exception):
     """Anything that X-Ray's client raises on its own account."""
@@ -36,7 +38,7 @@ class DeliveryError(XRayError):
 
     def __init__(self, run_id: str, lost: int, pending: int) -> None:
         super().__init__(
-            f"run {run_id}: {lost} records lost, {pending} not acknowledged; "
+            f"run {run_id}: {counted(lost, 'record')} lost, {pending} not acknowledged; "
             "look at the log of xray_otel, or raise XRAY_EXPORT_TIMEOUT_S"
         )
         self.run_id = run_id

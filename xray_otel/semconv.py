@@ -465,11 +465,11 @@ LOSS_CAUSES: Final = frozenset(
 """Words of ``xray.losses.causes``."""
 SENDER_LOSS_CAUSES: Final = frozenset({"client_queue", "client_policy"})
 """Those that a sender may use."""
-LOST_THINGS: Final = frozenset({"runs", "steps", "decisions", "artifacts", "texts"})
+LOST_THINGS: Final = frozenset({"runs", "steps", "decisions", "artifacts", "texts", "outcomes"})
 """Words of ``xray.losses.what``."""
 EVALUATIONS: Final = frozenset({"single", "all", "first_failure"})
 """Words of ``rules.evaluation`` of a chunk."""
-COMPARATORS: Final = frozenset({"<", "<=", ">", ">="})
+COMPARATORS: Final = frozenset({"<", "<=", ">", ">=", "==", "!="})
 """Signs of ``rules.comparators`` of a chunk."""
 MISSING_VALUES: Final = frozenset({"passes", "fails"})
 """Words of ``rules.missing`` of a chunk."""

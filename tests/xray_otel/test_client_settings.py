@@ -3,10 +3,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
 import xray_otel as xray
+from xray_otel._unknown import OTHERS
 from xray_otel.settings import _FORMS, Settings
 
 
@@ -78,6 +81,28 @@ def test_a_bad_value_does_not_break_the_host(monkeypatch, caplog):
     [line] = [record.getMessage() for record in caplog.records]
     assert line.startswith("xray_otel configure: XRAY_CAPTURE='all': ")
     assert line.endswith("metrics_only, sampled or full is accepted; the default is used")
+
+
+def test_a_mistyped_variable_is_told_once(monkeypatch, caplog):
+    """What nothing reads is named once, with what was probably meant; the server's names are not."""
+    for name in ("XRAY_ENDPONT", "XRAY_APIKEY", "XRAY_WHATEVER", "XRAY_HTTP_PORT", "XRAY_TEST_THIS", "OTHER"):
+        monkeypatch.setenv(name, "secret")
+    with caplog.at_level(logging.WARNING, "xray_otel"):
+        xray.configure(disabled=True)
+        xray.configure(disabled=True)
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line == (
+        "xray_otel configure: XRAY_APIKEY is no setting (did you mean XRAY_API_KEY?); "
+        "XRAY_ENDPONT is no setting (did you mean XRAY_ENDPOINT?); XRAY_WHATEVER is no setting"
+    )
+
+
+def test_the_names_of_others_are_those_of_the_table():
+    """The client does not load the server, so the names that it lets pass are compared here."""
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    servers, clients = text.split("## Client (`xray_otel`)")
+    others, ours = (set(re.findall(r"^\| `XRAY_(\w+)`", part, re.MULTILINE)) for part in (servers, clients))
+    assert others - ours | {"PYTHON", "VENV"} == OTHERS
 
 
 def test_strict_mode_raises_on_a_bad_value():

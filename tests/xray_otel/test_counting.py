@@ -150,8 +150,10 @@ def test_one_reason_beside_booleans(traced: Received, kept: int):
     assert payload.get("reason", [None] * 100) == [None] * kept + [0] * (100 - kept)
 
 
-def test_what_is_declared_without_end_stays_bounded(traced: Received):
+def test_what_is_declared_without_end_stays_bounded(otlp_receiver: HttpReceiver):
     """Codes that are said again and again, and items that never end, take bounded memory."""
+    xray.configure(endpoint=otlp_receiver.endpoint)
+    traced = otlp_receiver.received
     with xray.run("r"), xray.step("s") as step:
         for at in range(2_000):
             step.reasons(f"code {at % 300}", "always")

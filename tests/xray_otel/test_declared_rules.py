@@ -46,6 +46,37 @@ def test_a_comparison_declares_itself(otlp_receiver: HttpReceiver) -> None:
     assert kept == ["a", "b"]
 
 
+@pytest.mark.parametrize(("sign", "passing"), [("==", ["b"]), ("!=", ["a", "c"])])
+def test_a_comparison_for_one_value(otlp_receiver: HttpReceiver, sign: Any, passing: list[str]) -> None:
+    """Values that are missing pass neither."""
+    kept: list[str] = []
+
+    def use(step: xray.Step) -> None:
+        options: Any = {"comparator": sign, "threshold": 50, "reason": "other"}
+        kept.extend(step.filter(PRICES, value=PRICES.get, **options))
+
+    assert declared(otlp_receiver, use) == COMPARED | {"comparators": {"other": sign}}
+    assert kept == passing
+
+
+def test_missing_values_of_checks(otlp_receiver: HttpReceiver) -> None:
+    """Each check has a word of its own; a value of None goes out as null, one left out does not."""
+    made: Any = [
+        {"name": "price", "value": xray.MISSING, "threshold": 50, "passed": False},
+        {"name": "size", "value": None, "threshold": 5, "passed": True},
+        {"name": "stock", "threshold": 1, "passed": True},
+    ]
+
+    def use(step: xray.Step) -> None:
+        step.declare(missing={"price": "fails", "size": "passes"})
+        step.reject("a", "price", checks=made)
+
+    assert declared(otlp_receiver, use) == {"missing": {"price": "fails", "size": "passes"}}
+    [event] = otlp_receiver.received.events("xray.step.decisions")
+    [sent] = json.loads(str(event.attributes["xray.decisions.data"]))["checks"]
+    assert [check.get("value", "left out") for check in sent] == [None, None, "left out"]
+
+
 @pytest.mark.parametrize(
     "use",
     [
@@ -104,7 +135,14 @@ def test_a_filter_with_two_rules(otlp_receiver: HttpReceiver) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"evaluation": "some"}, {"comparators": {"a": "="}}, {"missing": 1}, {"item_independent": 1}]
+    "wrong",
+    [
+        {"evaluation": "some"},
+        {"comparators": {"a": "="}},
+        {"missing": 1},
+        {"missing": {"a": "?"}},
+        {"item_independent": 1},
+    ],
 )
 def test_words_that_are_not_known(otlp_receiver: HttpReceiver, wrong: Any) -> None:
     """Strict says so."""

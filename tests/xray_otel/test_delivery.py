@@ -278,7 +278,7 @@ def test_the_exit_says_how_much_was_refused(otlp_receiver: HttpReceiver):
     otlp_receiver.answer = lambda request: 403
     result = python(PROGRAM, XRAY_ENDPOINT=otlp_receiver.endpoint, XRAY_EXIT_TIMEOUT_S="30")
     assert result.returncode == 0, result.stderr
-    assert result.stderr.splitlines()[-1].startswith("xray_otel shutdown: 80 records are lost in all")
+    assert result.stderr.splitlines()[-1].startswith("xray_otel shutdown: 80 records lost in all")
 
 
 def test_exit_delivers_what_waits(otlp_receiver: HttpReceiver):

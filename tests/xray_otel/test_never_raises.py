@@ -142,7 +142,7 @@ def test_what_the_pipeline_raises_goes_through(sink: Received):
     [
         (lambda step: step.record(["a", "b"], "KEK"), "2 items and another number of verdicts"),
         (lambda step: step.record(["a"], ["maybe"]), "verdicts"),
-        (lambda step: step.record(["a"], "K", scores=[1, 2]), "1 items and another number of scores"),
+        (lambda step: step.record(["a"], "K", scores=[1, 2]), "1 item and another number of scores"),
         (lambda step: step.counts(in_=-1), "in_ must be a whole number"),
         (lambda step: step.metric("m", "high"), "finite number"),
     ],

@@ -95,6 +95,20 @@ def test_drop_reports_the_exact_number(otlp_receiver: HttpReceiver):
     assert complete <= {event.attributes["xray.run.id"] for event in received.events("xray.run.start")}
 
 
+def test_a_lost_outcome_is_counted_as_such(otlp_receiver: HttpReceiver, unused_endpoint: str):
+    """A late outcome is neither start nor end of its run, in the ledger and in the client's own count."""
+    xray.configure(endpoint=unused_endpoint, offline="drop", flush_interval_ms=1)
+    xray.outcome("run-1", "refund", True)
+    with xray.run("r", run_id="run-2"):
+        pass
+    assert xray.flush(10)
+    pipeline = _setup.client().pipeline
+    assert pipeline.losses == {("outcome", "offline"): 1, ("run", "offline"): 2}
+    reports = {report.get("xray.run.id"): report for report in pipeline._buffer.ledger.take()}
+    assert reports["run-1"]["xray.losses.what"] == ["outcomes"]
+    assert reports["run-2"]["xray.losses.what"] == ["runs"]
+
+
 def test_a_report_that_was_not_acknowledged_keeps_its_id(otlp_receiver: HttpReceiver):
     """A report of losses is sent again under the same id, so that the server counts it once."""
     ids: list[str] = []

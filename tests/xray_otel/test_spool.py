@@ -180,6 +180,19 @@ def test_what_is_acknowledged_is_not_sent_again(tmp_path: Path):
     assert numbers(spool) == [1, 2]
 
 
+def test_a_stored_outcome_keeps_its_name(tmp_path: Path):
+    """A request on disk says what is lost with it; what is no outcome is told as older clients read it."""
+    parts = (Part("run-1", Priority.RUN, 1, 1, "outcome"), Part("run-2", Priority.RUN, 2, 2))
+    spool = Spool(tmp_path, 10**8, Shed())
+    spool.append(0, payload(1), parts)
+    spool.seal()
+    [path] = tmp_path.glob(f"*{SUFFIX}")
+    assert b'[["run-1",0,1,1,"outcome"],["run-2",0,2,2]]' in path.read_bytes()
+    segment = next(spool.claim())
+    assert [frame.parts for frame in segment.frames()] == [parts]
+    segment.close()
+
+
 def test_a_segment_has_one_owner(tmp_path: Path):
     """What one process writes or sends no other one takes; a second writer has files of its own."""
     one, other = Spool(tmp_path, 10**8, Shed()), Spool(tmp_path, 10**8, Shed())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -26,10 +27,26 @@ class Unnamed:
         lambda step: step.filter([Unnamed()], bool),
         lambda step: step.model("m", temperature="warm"),
         lambda step: step.sources({"index": "many"}),
+        lambda step: step.sources(["index"]),
+        lambda step: step.sources({str(n): n for n in range(300)}),
+        lambda step: step.fields(None, ["price"]),
+        lambda step: step.fields([], map(str, range(70))),
+        lambda step: step.reasons(*map(str, range(300))),
+        lambda step: step.score("a", "high"),
+        lambda step: step.accept("a", score="high"),
+        lambda step: step.record(["a"], "K", scores=["high"]),
+        lambda step: step.accept("a", checks=[("price", 5, 4, False)]),
+        lambda step: step.accept("a", checks={"name": "price"}),
+        lambda step: step.accept("a", checks=[{"name": "price"}, {"value": 1}]),
+        lambda step: step.accept("a", checks=[{"name": "price", "pased": True}]),
+        lambda step: step.accept("a", checks=[{"name": str(n)} for n in range(40)]),
+        lambda step: xray.current_run().wait("tomorrow"),  # type: ignore[arg-type]
+        lambda step: xray.current_run().wait(datetime(2030, 1, 1)),  # noqa: DTZ001 - the point of the test
+        lambda step: xray.carry(5),  # type: ignore[arg-type]
     ],
 )
 def test_strict_mode_refuses(traced: Received, misuse: Any):
-    """In strict mode an item without an id or a text where a number is due raises UsageError."""
+    """In strict mode what cannot be recorded as it stands raises UsageError, at the call."""
     with xray.run("r"), xray.step("s") as step, pytest.raises(xray.UsageError):
         misuse(step)
 
@@ -59,6 +76,40 @@ def test_what_is_said_outside_of_a_step_is_not_lost_silently(traced: Received):
                 say()
     with pytest.raises(xray.UsageError, match="does not record"):
         xray.current_run().outcome("late")
+
+
+def test_misuse_is_named_as_it_was_called(otlp_receiver: HttpReceiver, caplog: pytest.LogCaptureFixture):
+    """In best effort a message is one line and names the public method, and what cannot be is counted."""
+    xray.configure(endpoint=otlp_receiver.endpoint)
+    with caplog.at_level(logging.WARNING, "xray_otel"), xray.run("r") as run:
+        with xray.step("s") as step:
+            step.metric("speed", "fast\nvery")  # type: ignore[arg-type]
+            step.sources("many")  # type: ignore[arg-type]
+            step.accept("a", checks=[{"name": "price", "pased": True}])
+            step.score("a", "high")  # type: ignore[arg-type]
+            for number in range(300):
+                step.reject("b", f"differs by {number}")
+        run.wait("tomorrow")  # type: ignore[arg-type]
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("xray_otel step.metric: UsageError: metric 'speed' must be a finite number")
+    assert "\n" not in line
+    # Of the step: checks, the score, the reasons beyond those that are counted.
+    assert _setup.client().guard.failures == {"step.metric": 1, "step.sources": 1, "step": 3, "run": 1}
+    xray.flush()
+    assert len(otlp_receiver.received.events("xray.run.wait")) == 1
+
+
+def test_entered_twice(traced: Received):
+    """Entering a run or step again is refused, and the first time goes on."""
+    with xray.run("r") as run, xray.step("s") as step:
+        for again in (run, step):
+            with pytest.raises(xray.UsageError, match="entered twice"):
+                again.__enter__()
+        step.accept("a")
+        run.tag("k", "v")
+    xray.flush()
+    assert traced.step("s").attributes["xray.candidates.kept"] == 1
+    assert traced.spans("run")[0].attributes["xray.run.tag.k"] == "v"
 
 
 @pytest.mark.parametrize("disabled", [True, False])

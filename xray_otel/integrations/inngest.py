@@ -177,7 +177,7 @@ def _waiting(
 
 
 def _until(_step_id: str, until: datetime.datetime) -> datetime.datetime:
-    return until
+    return until.astimezone(datetime.UTC)  # one without a zone is local, as Inngest takes it
 
 
 def _max_attempts(ctx: Any) -> int | None:
