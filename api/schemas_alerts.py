@@ -51,7 +51,10 @@ class AlertRule(_Answer):
     webhooks: list[str] = Field(description="Without their paths, which may be tokens.")
     created_at: datetime
     updated_at: datetime
-    evaluated_at: datetime | None
+    evaluated_at: datetime | None = Field(description="Before updated_at: as it was then. Null: not yet.")
+    next_evaluation_at: datetime = Field(
+        description="Some seconds later, where a server looks after the database."
+    )
     error: str | None = Field(description="Why the last evaluation failed.")
     waiting: int = Field(description="Events still to be delivered.")
     given_up: int = Field(description="Events of the last 30 days that were not delivered and will not be.")
@@ -122,6 +125,7 @@ def shown_rule(rule: StoredRule, groups: list[GroupState]) -> dict[str, Any]:
         "created_at": rule.created_at,
         "updated_at": rule.updated_at,
         "evaluated_at": rule.evaluated_at,
+        "next_evaluation_at": rule.next_at or rule.updated_at,
         "error": rule.error,
         "waiting": rule.waiting,
         "given_up": rule.given_up,

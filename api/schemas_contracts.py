@@ -74,7 +74,12 @@ class StoredContract(_Answer):
     document: dict[str, Any] = Field(description="As it was put.")
     created_at: datetime
     updated_at: datetime
-    results: list[CheckedContract] = Field(description="The latest first; of lists the latest one.")
+    next_check_at: datetime = Field(
+        description="Some seconds later, where a server looks after the database."
+    )
+    results: list[CheckedContract] = Field(
+        description="The latest first; of lists the latest one. Before updated_at: of what was replaced."
+    )
 
 
 class ContractList(_Answer):

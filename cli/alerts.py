@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ RuleId = Annotated[str, typer.Argument(metavar="RULE", help="The rule's id, as i
 _GROUPS = (
     Column("RULE", lambda row: row["rule_id"], whole=True),
     Column("STATE", lambda row: row["state"], whole=True),
-    Column("SINCE", lambda row: words.ago(row["since"]), "right", whole=True),
+    Column("SINCE", lambda row: row["since"], "right", whole=True),
     Column("VALUE", lambda row: words.number(row["value"]), "right", whole=True),
     Column("GROUP", lambda row: _named(row["group"])),
     Column("ERROR", lambda row: words.text(row["error"]), wide=True),
@@ -165,10 +166,23 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def _rows(rules: list[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    nothing: dict[str, Any] = {"group": {}, "state": words.NULL, "since": None, "value": None}
     for rule in rules:
-        for group in rule["groups"] or (nothing,):
-            yield {**group, "rule_id": rule["rule_id"], "error": rule["error"]}
+        named = {"rule_id": rule["rule_id"], "error": rule["error"]}
+        for group in rule["groups"]:
+            yield {**group, **named, "since": words.ago(group["since"])}
+        if not rule["groups"]:
+            state, when = _groupless(rule)
+            yield {**named, "group": {}, "state": state, "since": when, "value": None}
+
+
+def _groupless(rule: Mapping[str, Any]) -> tuple[str, str]:
+    """State of a rule of which no group is known, and since when or when it comes."""
+    evaluated_at = rule["evaluated_at"]
+    if evaluated_at is None or datetime.fromisoformat(evaluated_at) < datetime.fromisoformat(
+        rule["updated_at"]
+    ):
+        return "not evaluated yet", words.due(rule["next_evaluation_at"])
+    return "failed" if rule["error"] else "nothing seen", words.ago(evaluated_at)
 
 
 def _named(group: Mapping[str, Any]) -> str:

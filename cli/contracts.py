@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 from xml.etree import ElementTree
@@ -27,11 +28,35 @@ _COLUMNS = (
     Column("STATE", lambda found: found["state"], whole=True),
     Column("FOUND", lambda found: found["said"]),
 )
+
+
+def _state(stored: Mapping[str, Any]) -> str:
+    latest = _latest(stored)
+    return "not checked yet" if latest is None else str(latest["state"])
+
+
+def _checked(stored: Mapping[str, Any]) -> str:
+    latest = _latest(stored)
+    return words.due(stored["next_check_at"]) if latest is None else words.ago(latest["checked_at"])
+
+
+def _found(stored: Mapping[str, Any]) -> str:
+    latest = _latest(stored)
+    return words.NULL if latest is None else str(latest["result"]["said"])
+
+
+def _latest(stored: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the last check found; None when there was none since the contract was put."""
+    results: Sequence[Mapping[str, Any]] = stored["results"]
+    put_at = datetime.fromisoformat(stored["updated_at"])
+    return results[0] if results and datetime.fromisoformat(results[0]["checked_at"]) >= put_at else None
+
+
 _STORED = (
     Column("CONTRACT", lambda stored: stored["contract_id"], whole=True),
-    Column("STATE", lambda stored: _latest(stored, "state"), whole=True),
-    Column("CHECKED", lambda stored: words.ago(_checked_at(stored)), "right", whole=True),
-    Column("FOUND", lambda stored: _latest(stored, "said")),
+    Column("STATE", _state, whole=True),
+    Column("CHECKED", _checked, "right", whole=True),
+    Column("FOUND", _found),
 )
 
 
@@ -92,7 +117,7 @@ def put(
     with ApiClient(url) as api:
         for each in document["contracts"]:
             api.send("PUT", "contracts", each["id"], body=each)
-            print_line(f"stored {each['id']}", console())
+            print_line(f"stored {each['id']}, and checked within a minute", console())
 
 
 @app.command()
@@ -161,14 +186,3 @@ def _evidence(item: Mapping[str, Any], most: int) -> list[str]:
             line += f": {words.number(each['value'])}"
         lines.append(line)
     return lines
-
-
-def _latest(stored: Mapping[str, Any], field: str) -> str:
-    if not stored["results"]:
-        return words.NULL
-    latest = stored["results"][0]
-    return str(latest["result"]["said"] if field == "said" else latest[field])
-
-
-def _checked_at(stored: Mapping[str, Any]) -> str | None:
-    return stored["results"][0]["checked_at"] if stored["results"] else None

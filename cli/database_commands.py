@@ -7,6 +7,7 @@ and ``xray runs`` should not wait for those.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from cli import options
-from cli.errors import EXIT_FAILURE, UsageError
+from cli.errors import EXIT_FAILURE, Failure, UsageError
 from cli.tables import console, print_json, print_pairs
 
 app = typer.Typer(help="The database: its state, its URL, its schema.", no_args_is_help=True)
@@ -69,6 +70,7 @@ def upgrade() -> None:
 def erase(
     run: Annotated[str | None, typer.Option("--run", metavar="RUN_ID", help="Erase this run.")] = None,
     item: Annotated[str | None, typer.Option("--item", metavar="ITEM_ID", help="Erase this item.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before; for scripts.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """
@@ -82,12 +84,23 @@ def erase(
 
     if (run is None) == (item is None):
         raise UsageError("give --run RUN_ID or --item ITEM_ID")
+    if not yes:
+        named = f"run {run}" if run is not None else f"item {item}"
+        _ask(f"Erase {named} from {schema.place()}, for good?")
     erased = schema.erase_run(run) if run is not None else schema.erase_item(item or "")
     counts = asdict(erased)
     if as_json:
         print_json(counts)
         return
     typer.echo("erased     " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+
+
+def _ask(question: str) -> None:
+    """Return when the person agrees; what is printed for programs stays clean."""
+    if not sys.stdin.isatty():
+        raise UsageError("there is nobody to ask; --yes erases without asking")
+    if not typer.confirm(question, err=True):
+        raise Failure("nothing was erased")
 
 
 @app.command()

@@ -65,6 +65,14 @@ def measured() -> Sizes:
         return sizes(found, load(UpkeepSettings).policy)
 
 
+def place() -> str:
+    """Return which database the settings name, without its password."""
+    settings = load(StoreSettings)
+    return (
+        f"{settings.data_dir}" if settings.database_url is None else without_password(settings.database_url)
+    )
+
+
 def erase_run(run_id: str) -> ErasedRun:
     """Erase a run everywhere. Raises ``Failure`` when nothing of it is known, and as ``state`` does."""
     with running_database(load(StoreSettings)) as found:

@@ -14,6 +14,8 @@ import orjson
 NULL = "–"
 MOST_FREQUENT_REASON = "MOST FREQUENT REASON"
 """Heading of ``top_reason``: the counts of a step's reasons do not tell for which verdict each was given."""
+_DUE_S = 60.0
+"""So long it takes at most until a server sees what is due; what waits longer waits for one that looks."""
 _SECOND_MS = 1000.0
 _MINUTE_MS = 60 * _SECOND_MS
 _HOUR_MS = 60 * _MINUTE_MS
@@ -93,6 +95,16 @@ def ago(instant: str | None, now: datetime | None = None) -> str:
         if elapsed_s >= seconds:
             return f"{int(elapsed_s // seconds)} {unit} ago"
     return f"{int(elapsed_s)} s ago"
+
+
+def due(instant: str, now: datetime | None = None) -> str:
+    """When something comes that is to come at an RFC 3339 instant: ``due in 3 min``, ``due now``."""
+    left_s = (datetime.fromisoformat(instant) - (now or datetime.now(UTC))).total_seconds()
+    if left_s < -_DUE_S:
+        return f"due {ago(instant, now)}"
+    if left_s <= 0:
+        return "due now"
+    return f"due in {duration(left_s * _SECOND_MS)}"
 
 
 def instant(value: str | None) -> str:

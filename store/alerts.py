@@ -45,6 +45,8 @@ class StoredRule:
     updated_at: datetime
     evaluated_at: datetime | None
     error: str | None
+    next_at: datetime | None = None
+    """When it is to be evaluated next; None of one that is about to be put: at once."""
     waiting: int = 0
     """Events that are still to be delivered."""
     given_up: int = 0
@@ -55,7 +57,8 @@ Decide = Callable[[Mapping[str, GroupState]], tuple[Sequence[GroupState], Sequen
 """From the groups as they stood to those that are known now, and what is to be told of them."""
 
 _RULES = (
-    "SELECT rule_id, document, webhooks, secret, created_at, updated_at, evaluated_at, error FROM alert_rules"
+    "SELECT rule_id, document, webhooks, secret, created_at, updated_at, evaluated_at, error, next_at"
+    " FROM alert_rules"
 )
 _GROUPS = "SELECT group_key, state, since, firing_since, value, n FROM alert_states"
 _PUT = """

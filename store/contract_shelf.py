@@ -39,6 +39,7 @@ class StoredContract:
     document: Mapping[str, Any]
     created_at: datetime
     updated_at: datetime
+    next_check_at: datetime
     results: Sequence[ContractResult] = ()
 
 
@@ -106,7 +107,8 @@ class ContractShelf:
 
 def _read(connection: psycopg.Connection[Any], contract_id: str | None, results: int) -> list[StoredContract]:
     rows = connection.execute(
-        "SELECT c.contract_id, c.document, c.created_at, c.updated_at, r.checked_at, r.state, r.result"
+        "SELECT c.contract_id, c.document, c.created_at, c.updated_at, c.next_at,"
+        " r.checked_at, r.state, r.result"
         " FROM contracts c LEFT JOIN LATERAL (SELECT * FROM contract_results r"
         "   WHERE r.contract_id = c.contract_id ORDER BY r.checked_at DESC LIMIT %(results)s) r ON true"
         " WHERE %(id)s::text IS NULL OR c.contract_id = %(id)s ORDER BY c.contract_id, r.checked_at DESC",
@@ -114,11 +116,11 @@ def _read(connection: psycopg.Connection[Any], contract_id: str | None, results:
     ).fetchall()
     found: dict[str, StoredContract] = {}
     kept: dict[str, list[ContractResult]] = {}
-    for name, document, created_at, updated_at, checked_at, state, result in rows:
+    for name, document, created_at, updated_at, next_at, checked_at, state, result in rows:
         of_contract = kept.setdefault(name, [])
         if checked_at is not None:
             of_contract.append(ContractResult(checked_at, state, result))
-        found[name] = StoredContract(name, document, created_at, updated_at, of_contract)
+        found[name] = StoredContract(name, document, created_at, updated_at, next_at, of_contract)
     return list(found.values())
 
 

@@ -92,12 +92,11 @@ def distribute(url: str) -> Distributed:
             for each in todo:
                 connection.execute(each.query, each.arguments)
             return Distributed(tuple(each.table for each in todo), tuple(sorted(done)))
-    except psycopg.errors.InsufficientPrivilege as exc:
-        raise NotDistributable(
-            f"the role of the database URL may not do this: {exc.diag.message_primary}"
-        ) from exc
     except psycopg.OperationalError as exc:
         raise Unavailable("the database cannot be reached, or somebody holds a lock for too long") from exc
+    except psycopg.Error as exc:
+        # A role that may not, a node that is missing, another command that was faster.
+        raise NotDistributable(f"the server refuses: {exc.diag.message_primary}") from exc
 
 
 def _placed(connection: psycopg.Connection[Any]) -> frozenset[str]:

@@ -24,13 +24,14 @@ from store.errors import Unavailable
 from store.ids import run_key_bytes
 from store.item_filter import fingerprint
 from store.schema import DISTRIBUTED_TABLES
-from store.wiping import ErasedItem, ErasedRun, wipe_item, wipe_run
+from store.wiping import ErasedItem, ErasedRun, forget_traces, wipe_item, wipe_run
 
 _CONNECT_TIMEOUT_S = 5
 _WRITERS_S = 60.0
 """How long writers that began before are waited for."""
 _OBJECTS_S = 10.0
 """How long those are waited for who are putting payloads under keys like those of the run."""
+_WITHOUT_OBJECTS = "the run is erased from the database; payloads of it are still in the object store"
 _PAUSE_S = 0.05
 _ADVISORY_LOCK = 0x78726165
 _SETTINGS = (
@@ -63,6 +64,7 @@ class Eraser:
             with connection.transaction():
                 keys, erased = wipe_run(connection, run_id, key)
             self._delete_objects(connection, keys)
+            forget_traces(connection, key)
             return erased
 
     def item(self, item_id: str) -> ErasedItem:
@@ -72,18 +74,19 @@ class Eraser:
             return wipe_item(connection, item_id)
 
     def _delete_objects(self, connection: psycopg.Connection[Any], run_keys: Sequence[bytes]) -> None:
-        """Delete what came for these runs and nothing refers to; what is being put stays for the garbage."""
+        """Delete what came for these runs and nothing refers to. Raises ``Unavailable``."""
         if self._objects is None:
             return
         wire.adapt(connection)
         try:
-            for key in run_keys:
-                collect(connection, self._objects, 0.0, run_key=key, wait_s=_OBJECTS_S)
+            busy = [
+                collect(connection, self._objects, 0.0, run_key=key, wait_s=_OBJECTS_S).busy
+                for key in run_keys
+            ]
         except StoreAway as error:
-            raise Unavailable(
-                "the run is erased from the database; its payloads are still in the object store, which is "
-                "away: ask again"
-            ) from error
+            raise Unavailable(f"{_WITHOUT_OBJECTS}, which is away: ask again") from error
+        if any(busy):
+            raise Unavailable(f"{_WITHOUT_OBJECTS}, where others are putting just now: ask again")
 
     def _connection(self) -> _Connection:
         return _Connection(self._url)

@@ -58,7 +58,6 @@ _RUN_COLUMNS = (
     "output",
     "outcome_reason",
     "error_message",
-    "trace_ids",
     "span_id",
 )
 _STEP_COLUMNS = (
@@ -131,10 +130,18 @@ _MARK = sql.SQL(
 """A step's name may hold the id of its run."""
 _DELETE = sql.SQL("DELETE FROM {} WHERE run_key = %(key)s AND run_day = %(day)s")
 _EVIDENCE = ("decisions", "artifacts", "artifact_blobs", "outcomes")
+_OBJECTS = (
+    "SELECT DISTINCT object_run_key FROM artifact_blobs"
+    " WHERE run_key = %(key)s AND run_day = %(day)s AND object_run_key IS NOT NULL"
+)
 
 
 def wipe_run(connection: psycopg.Connection[Any], run_id: str, key: bytes) -> tuple[list[bytes], ErasedRun]:
-    """Wipe what is stored; return also the keys of the runs that payloads of its steps may have come for."""
+    """
+    Wipe what is stored; return also the keys of the runs that payloads of its steps may have come for.
+
+    ``forget_traces`` has to follow when nothing of those is left: until then the row still leads there.
+    """
     day, trace_ids = _one(
         connection.execute("SELECT run_day, trace_ids FROM runs WHERE run_key = %s FOR UPDATE", [_uuid(key)])
     )
@@ -154,6 +161,7 @@ def wipe_run(connection: psycopg.Connection[Any], run_id: str, key: bytes) -> tu
     steps = connection.execute(_WIPE_STEPS, values).rowcount
     connection.execute(_MARK, values)
     connection.execute(_WIPE_LOSSES, values)
+    placed = [bytes.fromhex(found.hex) for (found,) in connection.execute(_OBJECTS, values)]
     gone = {
         table: connection.execute(_DELETE.format(sql.Identifier(table)), values).rowcount
         for table in _EVIDENCE
@@ -161,7 +169,12 @@ def wipe_run(connection: psycopg.Connection[Any], run_id: str, key: bytes) -> tu
     connection.execute(_WIPE_RUN, values)
     _wipe_verdicts(connection, run_id, ERASED_RUN + key.hex())
     erased = ErasedRun(steps, gone["decisions"], gone["artifacts"], gone["outcomes"])
-    return [key, *own_keys], erased
+    return list(dict.fromkeys([key, *own_keys, *placed])), erased
+
+
+def forget_traces(connection: psycopg.Connection[Any], key: bytes) -> None:
+    """Take the traces that an erased run was seen in out of its row."""
+    connection.execute("UPDATE runs SET trace_ids = NULL WHERE run_key = %s", [_uuid(key)])
 
 
 _NAMING = (

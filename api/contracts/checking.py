@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
+from math import inf
+from time import monotonic
 
 from api.contracts.declared import ENDED, Contract, FigureOfSteps, ItemReaches, ShareOfReason, joined
 from api.contracts.judging import Bounds, Sign, State, judge, share
@@ -18,7 +20,13 @@ from store.reader import Reader
 EVIDENCE = 20
 MAX_RUNS = 500
 """Runs in which an item is followed, the newest; of others it is unknown whether it got there."""
+CHECK_S = 25.0
+"""How long all contracts of one request may take together: less than a command waits for its answer."""
 _PAGE = 100
+
+
+class _TooLong(Exception):
+    """There is no time to ask further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +84,35 @@ class Verdict:
         return sign, float(limit)
 
 
-def check(reader: Reader, contract: Contract, scope: Scope) -> Verdict:
-    """Return whether the contract holds in the scope."""
+def check(reader: Reader, contract: Contract, scope: Scope, until: float = inf) -> Verdict:
+    """
+    Return whether the contract holds in the scope.
+
+    until: by ``monotonic``; what asks many questions asks none after it, and the verdict is unknown.
+    """
+    try:
+        _go_on(until)
+        return _check(reader, contract, scope, until)
+    except _TooLong:
+        return not_checked(
+            contract, "there was no time to ask all of it; ask for less time or fewer contracts"
+        )
+
+
+def _go_on(until: float) -> None:
+    if monotonic() > until:
+        raise _TooLong
+
+
+def _check(reader: Reader, contract: Contract, scope: Scope, until: float) -> Verdict:
     if contract.share_of_runs is not None:
         return _share_of_runs(reader, contract, contract.share_of_runs.where, scope)
     if contract.figure is not None:
         return _figure(reader, contract, contract.figure, scope)
     if contract.share_of_reason is not None:
-        return _share_of_reason(reader, contract, contract.share_of_reason, scope)
+        return _share_of_reason(reader, contract, contract.share_of_reason, scope, until)
     assert contract.item is not None  # one of them is given
-    return _item(reader, contract, contract.item, scope)
+    return _item(reader, contract, contract.item, scope, until)
 
 
 def not_checked(contract: Contract, because: str) -> Verdict:
@@ -150,13 +177,16 @@ def _value(step: StepRecord, field: str) -> float | None:
     return value
 
 
-def _share_of_reason(reader: Reader, contract: Contract, asked: ShareOfReason, scope: Scope) -> Verdict:
+def _share_of_reason(
+    reader: Reader, contract: Contract, asked: ShareOfReason, scope: Scope, until: float
+) -> Verdict:
     filters = _steps(contract, scope)
     page = reader.step_metrics(filters)
     judged = page.items[0].candidates_in if page.items else None
     count = 0
     cursor: str | None = None
     while judged:
+        _go_on(until)
         reasons = reader.reason_metrics(filters, page=PageRequest(limit=1000, cursor=cursor))
         count += sum(item.count for item in reasons.items if item.reason == asked.reason)
         cursor = reasons.next_cursor
@@ -192,7 +222,7 @@ def _steps_with(
     return [Violation(step.run_id, step.step_id, float(part)) for part, step in beyond[:EVIDENCE]]
 
 
-def _item(reader: Reader, contract: Contract, asked: ItemReaches, scope: Scope) -> Verdict:
+def _item(reader: Reader, contract: Contract, asked: ItemReaches, scope: Scope, until: float) -> Verdict:
     filters = _runs(contract, scope)
     yes, no, unsure, pending, cursor = 0, 0, 0, 0, None
     reached: list[Violation] = []
@@ -205,6 +235,7 @@ def _item(reader: Reader, contract: Contract, asked: ItemReaches, scope: Scope) 
                 pending += 1
                 continue
             judged += 1
+            _go_on(until)
             came = _came(reader, run, asked)
             if came is None:
                 unsure += 1

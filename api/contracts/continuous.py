@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -19,6 +20,8 @@ from store.reader import Reader
 EVERY = timedelta(minutes=5)
 INTERVAL_S = 20.0
 """Of the task: so soon a contract that was put is checked for the first time."""
+_LONGEST_S = 120.0
+"""Of one check; the others wait for it."""
 
 
 def check_due(
@@ -47,7 +50,7 @@ def _check(
             continue
         scope = Scope(started_after=at - declared.window, started_before=at)
         try:
-            verdict_now = check(reader, declared, scope)
+            verdict_now = check(reader, declared, scope, monotonic() + _LONGEST_S)
         except Unavailable:
             raise
         except Exception as exc:  # noqa: BLE001  # one contract must not keep the others from being checked

@@ -37,7 +37,7 @@ class Collected:
     deleted: int = 0
     deleted_bytes: int = 0
     busy: int = 0
-    """Left for the next time, because somebody was putting in their slot."""
+    """Left for the next time, because somebody was putting in their slot; at least one when none was seen."""
 
 
 def task(objects: ObjectStore, grace_s: float) -> Task:
@@ -64,10 +64,13 @@ def collect(
     grace_s: objects younger than this stay. run_key: only what came for this run, with what is being put for
     it just now. wait_s: for each slot that is in use. Raises ``StoreAway`` and ``psycopg.Error``.
     """
-    if run_key is not None and locks.take_alone(connection, slot := ObjectKey(run_key, b"").slot, wait_s):
+    done = Collected()
+    if run_key is not None:
+        slot = ObjectKey(run_key, b"").slot
+        if not locks.take_alone(connection, slot, wait_s):
+            return Collected(busy=1)
         # Whoever had begun is done.
         locks.give_back(connection, slot)
-    done = Collected()
     youngest = datetime.now(UTC) - timedelta(seconds=grace_s)
     for page in objects.list(None if run_key is None else run_key.hex()):
         sizes: dict[ObjectKey, int] = {}

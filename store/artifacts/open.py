@@ -77,7 +77,8 @@ class _Objects:
             self._folder = Path(unquote(urlsplit(url).path))
             # Ours alone, like the database's: payloads are as private as what they belong to.
             self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            self._store = from_url(url)
+            # A run's folder goes with its last object: else one stays for every run there ever was.
+            self._store = from_url(url, automatic_cleanup=True)
         else:
             limit = timedelta(seconds=timeout_s)
             self._store = from_url(

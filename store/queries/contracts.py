@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from store.queries.derived import RUN_FUNNEL, of_run, of_step
 from store.queries.filters import Filters
-from store.queries.runs import SHOWN
+from store.queries.shown import SHOWN
 from store.queries.status import RUN_STATUS, clock
 from store.schema import losses, runs, steps
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -253,6 +255,26 @@ def test_an_item_reaches_a_step(shelf: Shelf, reader: Reader):
     assert check(reader, few, Scope()).state == "violated"
 
 
+def test_what_takes_too_long_is_unknown(shelf: Shelf, database_url: str, monkeypatch: pytest.MonkeyPatch):
+    """An item in many runs is many questions: when there is no time for more, none is asked."""
+    filled(shelf, [10, 10, 10])
+    asked: list[str] = []
+    until = monotonic() + 60
+
+    class Slow(Reader):
+        def journey(self, run_id: str, item_id: str) -> Any:
+            asked.append(run_id)
+            monkeypatch.setattr("api.contracts.checking.monotonic", lambda: until + 1)
+            return super().journey(run_id, item_id)
+
+    with closing(Slow.open(database_url)) as reader:
+        canary = declared(item={"id": "x", "reaches": {"name": "f"}})
+        late = check(reader, canary, Scope(), until)
+        assert (late.state, asked) == ("unknown", ["r2"])
+        assert "no time" in in_words(late)
+        assert check(reader, declared(figure={"of": "duration_ms.p50", "below": 99}), Scope(), until).n == 0
+
+
 def test_the_scope_bounds_what_is_judged(shelf: Shelf, reader: Reader):
     """Times and pipeline of the check hold beside the contract's own expression."""
     filled(shelf, [95, 10, 10])
@@ -311,7 +333,9 @@ def test_stored_contracts_are_checked_again_and_again(shelf: Shelf, served: http
     """Put, checked when due and not before, replaced, deleted with its results."""
     filled(shelf, [95, 10])
     body = {"share_of_runs": {"where": DRASTIC, "at_most": 0}, "window": "1h"}
-    assert served.put("/contracts/never", json=body).status_code == 201
+    put = served.put("/contracts/never", json=body)
+    assert put.status_code == 201
+    assert (put.json()["results"], put.json()["next_check_at"]) == ([], put.json()["updated_at"])
     assert served.put("/contracts/never", json={"share_of_runs": {}}).status_code == 422
     at = datetime.now(UTC) + timedelta(seconds=1)
     now: Callable[[], datetime] = lambda: at  # noqa: E731 - moved below
@@ -323,6 +347,7 @@ def test_stored_contracts_are_checked_again_and_again(shelf: Shelf, served: http
         # The story is long ago, and the window an hour.
         assert (result["state"], result["result"]["because"]) == ("unknown", "no runs to judge")
         at += EVERY
+        assert datetime.fromisoformat(served.get("/contracts/never").json()["next_check_at"]) == at
         assert served.put("/contracts/never", json=body | {"window": "100000d"}).status_code == 200
         check_due(connection, opened, now)
     (listed,) = served.get("/contracts").json()["items"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -147,17 +148,52 @@ def test_erase_takes_one_run_or_one_item(database_url: str) -> None:
         writer.write(
             [Batch(10**18, steps=[step_copy("r", "s")], decisions=[chunk("r", "s", ["a", "b"], "KK")])]
         )
-    item = xray("db", "erase", "--item", "a", XRAY_DATABASE_URL=database_url)
+    item = xray("db", "erase", "--item", "a", "--yes", XRAY_DATABASE_URL=database_url)
     assert (item.returncode, item.stdout.split()) == (
         0,
         ["erased", "1", "chunks,", "0", "steps,", "0", "outcomes"],
     )
-    run = xray("db", "erase", "--run", "r", "--json", XRAY_DATABASE_URL=database_url)
+    run = xray("db", "erase", "--run", "r", "--yes", "--json", XRAY_DATABASE_URL=database_url)
     assert json.loads(run.stdout) == {"steps": 1, "decisions": 1, "artifacts": 0, "outcomes": 0}
-    unknown = xray("db", "erase", "--run", "nobody", XRAY_DATABASE_URL=database_url)
+    unknown = xray("db", "erase", "--run", "nobody", "-y", XRAY_DATABASE_URL=database_url)
     assert (unknown.returncode, "nobody" in unknown.stderr) == (1, True)
     for arguments in ((), ("--run", "r", "--item", "a")):
         assert xray("db", "erase", *arguments, XRAY_DATABASE_URL=database_url).returncode == 2
+
+
+def test_erase_asks_before(database_url: str) -> None:
+    """A person may say no; where nobody can be asked, nothing is erased."""
+    with closing(PostgresWriter(database_url)) as writer:
+        writer.write([Batch(10**18, steps=[step_copy("r", "s")])])
+
+    def is_there() -> bool:
+        with psycopg.connect(database_url) as connection:
+            return connection.execute("SELECT FROM runs WHERE run_id = 'r'").fetchone() is not None
+
+    unasked = xray("db", "erase", "--run", "r", XRAY_DATABASE_URL=database_url)
+    assert (unasked.returncode, unasked.stdout, is_there()) == (2, "", True)
+    assert "--yes" in unasked.stderr
+    command = [sys.executable, "-m", "cli", "db", "erase", "--run", "r", "--json"]
+    for said, code, stays in ((b"\n", 1, True), (b"y\n", 0, False)):
+        person, terminal = os.openpty()
+        try:
+            os.write(person, said)
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=environment({"XRAY_DATABASE_URL": database_url}),
+                stdin=terminal,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            os.close(terminal)
+            os.close(person)
+        assert (done.returncode, is_there()) == (code, stays), done.stderr
+        assert "Erase run r from postgresql://" in done.stderr
+    assert json.loads(done.stdout)["steps"] == 1
 
 
 def test_backup_and_restore(database_url: str, empty_database_url: str, tmp_path: Path) -> None:

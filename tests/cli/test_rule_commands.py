@@ -5,17 +5,30 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 import httpx
+import psycopg
 import pytest
 
+from api.alerts.upkeep import evaluate_due
+from api.app import create_app
+from api.contracts.continuous import check_due
+from api.routes import alerts, contracts
+from api.settings import ApiSettings
 from cli.main import main
+from store.alerts import AlertShelf
+from store.contract_shelf import ContractShelf
+from store.reader import Reader
+from store.settings import load
 from tests.cli import test_reading_commands
 from tests.fixtures import otlp
+from tests.fixtures.reading import RestServer
 from tests.fixtures.services import ServiceProcess, service_starter
 from tests.fixtures.waiting import wait_until
 from tests.fixtures.webhooks import receiving
@@ -64,18 +77,24 @@ Xray = Callable[..., Done]
 
 
 @pytest.fixture
-def xray(server: ServiceProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Xray:
+def xray_at(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], Xray]:
     """Run commands by the program's own entry, in this process: starting one for each takes long."""
 
-    def run(*arguments: str) -> Done:
+    def run(url: str, *arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["xray", *arguments])
-        monkeypatch.setenv("XRAY_API_URL", server.api)
+        monkeypatch.setenv("XRAY_API_URL", url)
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
         return Done(int(ended.value.code or 0), *capsys.readouterr())
 
-    return run
+    return lambda url: partial(run, url)
+
+
+@pytest.fixture
+def xray(server: ServiceProcess, xray_at: Callable[[str], Xray]) -> Xray:
+    """Commands that ask the server."""
+    return xray_at(server.api)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +155,38 @@ def test_a_wrong_file_is_pointed_at(
     assert answer.returncode == 2
     assert problem in answer.stderr
     assert xray(*command, str(tmp_path / "none.yaml")).returncode == 2
+
+
+def test_what_was_just_put_is_said_to_come(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, xray_at: Callable[[str], Xray], tmp_path: Path
+):
+    """Where nobody has looked yet: so it stays until somebody does, and again when it is replaced."""
+    contracts_shelf, alert_shelf = ContractShelf(database_url), AlertShelf(database_url)
+    routers = (contracts.storing(contracts_shelf), alerts.storing(alert_shelf))
+    with closing(Reader.open(database_url)) as reader:
+        server = RestServer(create_app(load(ApiSettings, {}), reader, routers=routers))
+        xray = xray_at(server.url)
+        declared, rule = tmp_path / "contracts.yaml", tmp_path / "rule.yaml"
+        declared.write_text(f"contracts: [{{id: never, {NEVER}}}]")
+        rule.write_text(
+            "id: drops\nsteps: {figure: drop_ratio.p99}\nabove: 0.9\nwebhooks: ['https://a.example/b']\n"
+        )
+        try:
+            for _ in range(2):
+                put = xray("contracts", "put", str(declared))
+                assert "stored never, and checked within a minute" in put.stdout
+                assert xray("alerts", "put", str(rule)).returncode == 0
+                listed = " ".join(xray("contracts", "list").stdout.split())
+                assert "never not checked yet due now –" in listed
+                shown = " ".join(xray("alerts", "list").stdout.split())
+                assert "drops not evaluated yet due now –" in shown
+                with psycopg.connect(database_url, autocommit=True) as connection:
+                    check_due(connection, partial(Reader.open, database_url))
+                    evaluate_due(connection, partial(Reader.open, database_url))
+                assert "unknown" in xray("contracts", "list").stdout
+                assert "nothing seen" in xray("alerts", "list").stdout
+        finally:
+            server.stop()
 
 
 def test_the_server_checks_and_tells(server: ServiceProcess, xray: Xray, tmp_path: Path):

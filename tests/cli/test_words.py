@@ -62,6 +62,20 @@ def test_ago(instant: str, shown: str) -> None:
     assert words.ago(instant, datetime(2026, 1, 1, 12, tzinfo=UTC)) == shown
 
 
+@pytest.mark.parametrize(
+    ("instant", "shown"),
+    [
+        ("2026-01-01T12:00:05Z", "due in 5 s"),
+        ("2026-01-01T12:05:00Z", "due in 5 min 0 s"),
+        ("2026-01-01T11:59:30Z", "due now"),
+        ("2026-01-01T11:55:00Z", "due 5 min ago"),
+    ],
+)
+def test_due(instant: str, shown: str) -> None:
+    """What nobody does though it is due shows for how long."""
+    assert words.due(instant, datetime(2026, 1, 1, 12, tzinfo=UTC)) == shown
+
+
 def test_top_reason_leaves_out_reasons_that_did_not_occur() -> None:
     """A declared reason with count 0 is never the top reason."""
     assert words.top_reason({"too_dear": 4, "wrong_type": 0}) == "too_dear 4"

@@ -16,7 +16,7 @@ from store.adoption import Adopter
 from store.decisions import DecisionColumns, pack
 from store.queries.filters import PageRequest
 from store.reader import Reader
-from store.rows import Artifact, Batch, DecisionChunk, Loss, RunCopy, StepCopy
+from store.rows import Artifact, Batch, DecisionChunk, Loss, Outcome, RunCopy, StepCopy
 from store.writer import PostgresWriter
 from tests.fixtures.reading import run_copy, step_copy
 from tests.fixtures.tables import Tables, dump_tables
@@ -280,6 +280,28 @@ def test_the_answers_know_the_run_alone(
     store(writer, Batch(NS, runs=[run_copy("other", trace_id=ALONE)]))
     finish(adopter)
     assert {run.run_id: run.steps_count for run in reader.runs().items} == {"alone": 0, "other": 0, own: 1}
+
+
+def test_a_label_of_the_traces_own_run_stays_in_sight(
+    database_url: str,
+    reader: Reader,
+    new_writer: Callable[[str], PostgresWriter],
+    new_adopter: Callable[[str], Adopter],
+) -> None:
+    """Whoever labelled it named that run; it is there until the label is withdrawn."""
+    writer, adopter = new_writer(database_url), new_adopter(database_url)
+    own = ALONE.hex()
+    store(writer, Batch(NS, steps=[inferred(ALONE, 1)], outcomes=[Outcome(own, "bad", None, True, NS, "t")]))
+    store(writer, Batch(NS, runs=[run_copy("alone", trace_id=ALONE)]))
+    finish(adopter)
+
+    assert {run.run_id: run.steps_count for run in reader.runs().items} == {"alone": 1, own: 0}
+    detail = reader.run_detail(own)
+    assert detail is not None
+    assert [(each.name, each.value) for each in detail.run.outcomes] == [("bad", True)]
+
+    store(writer, Batch(NS, outcomes=[Outcome(own, "bad", None, None, NS + 1, "t")]))
+    assert [run.run_id for run in reader.runs().items] == ["alone"]
 
 
 def test_runs_without_such_steps_leave_no_work(

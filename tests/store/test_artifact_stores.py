@@ -20,7 +20,7 @@ from store.artifacts.open import open_store
 from store.artifacts.placing import Breaker, PlacingWriter
 from store.artifacts.settings import ArtifactSettings
 from store.erase import Eraser
-from store.errors import SettingsError
+from store.errors import SettingsError, Unavailable
 from store.ids import run_key_bytes
 from store.queries.filters import PageRequest
 from store.rows import Artifact, Batch
@@ -108,6 +108,17 @@ def test_an_object_store_keeps_its_promises(objects):
     assert [found.size_bytes for page in objects.list("aa") for found in page] == [10]
     objects.delete(["aa/two", "aa/one", "bb/two"])
     assert paths(objects) == []
+
+
+def test_no_empty_folders_are_left(folder, tmp_path):
+    """There is one for each run that ever had a large payload."""
+    for name in ("aa/one", "aa/two", "bb/three"):
+        folder.put_new(name, b"")
+    folder.delete(["aa/one", "bb/three"])
+    assert [path.name for path in (tmp_path / "payloads").iterdir()] == ["aa"]
+    folder.delete(["aa/two"])
+    assert list((tmp_path / "payloads").iterdir()) == []
+    assert folder.put_new("aa/one", b"")
 
 
 def test_names_of_objects():
@@ -309,6 +320,37 @@ def test_erasing_waits_for_a_put_that_has_begun(folder, database_url, connection
         locks.release(connection)
         assert erasing.result() is not None
     assert paths(folder) == []
+
+
+@pytest.mark.parametrize("kind", ["busy", "away"])
+def test_payloads_that_could_not_be_erased_are_said_and_go_when_asked_again(
+    folder, database_url, connection, tables, monkeypatch, kind
+):
+    """Also those that came for the trace's own run, which only the erased row leads to."""
+    monkeypatch.setattr("store.erase._OBJECTS_S", 0.1)
+    trace = bytes([0xA2]) * 16
+    with closing(PostgresWriter(database_url)) as plain:
+        plain.write([Batch(ns(START), runs=[run_copy("home", trace_id=trace)])])
+    sent = artifact(trace.hex(), b"of the trace")
+    folder.put_new(key_of(sent), sent.data)
+    eraser = Eraser(database_url, folder)
+    if kind == "busy":
+        slot = ObjectKey(run_key_bytes(trace.hex()), b"").slot
+        assert locks.hold(connection, {slot}, 0.0) == {slot}
+    else:
+        monkeypatch.setattr(folder, "delete", _away)
+    with pytest.raises(Unavailable, match="erased from the database"):
+        eraser.run("home")
+    assert paths(folder) == [key_of(sent)]
+    locks.release(connection)
+    monkeypatch.undo()
+    assert eraser.run("home") is not None
+    assert paths(folder) == []
+    assert tables.one("runs")["trace_ids"] is None
+
+
+def _away(_paths):
+    raise StoreAway("as of a store that is away")
 
 
 def test_a_payload_that_is_moved_stays_one_object(folder, database_url, connection, reader):
