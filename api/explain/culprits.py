@@ -19,7 +19,7 @@ from api.explain.unusual import Executed, Unusual, unusual
 from api.explain.usual import MIN_RUNS, Usual
 from store.queries.figures import Figures
 
-LIMIT = 3.8
+LIMIT = 3.2
 """Suspicion below which no step is said to be at fault; four in a hundred healthy runs have more."""
 FAILED, CERTAIN = 35.0, 30.0
 """Suspicion of a step that failed, and of one whose counts do not add up."""
@@ -32,10 +32,10 @@ AFTER = 0.3
 """How much a step is less suspected for each deviation above 3 of one before it."""
 OUTSIDE_DEVIATIONS, OUTSIDE_FACTOR = 6.0, math.log(2)
 """A first step that gives out so much more or less than ever makes a run of another kind."""
-OTHER_TRAFFIC, BEYOND = 3.5, 1.5
+OTHER_TRAFFIC, BEYOND = 3.0, 1.5
 """Traffic that is so unlike the baseline, and how much farther a step must be to be suspected."""
 SHOWN_EVIDENCE = 3
-INTERCEPT, BY_SUSPICION, BY_LEAD = -5.0, 1.15, 0.04
+INTERCEPT, BY_SUSPICION, BY_LEAD = -3.2, 0.63, 0.75
 MOST = 12.0
 """Suspicion and lead beyond this say no more."""
 SUREST = 0.985

@@ -11,8 +11,13 @@ from collections.abc import Sequence
 
 from api.explain.unusual import Unusual
 
-MORE = 3.0
-"""Deviations of a source that gives more: then it is another mix, and no source that gives less."""
+MORE = 2.0
+"""
+Deviations of a source that gives more, beyond those of all that is missing: then it is another mix, and no
+source that gives less.
+"""
+NEVER_SEEN = 2.2
+"""Deviations that a bound counts for which none of 40 runs reached: chance alone makes one in 41."""
 ANSWERS = ("level:value least", "level:value most", "level:value kinds")
 """Bounds of single values, which chance moves too far to speak against a step."""
 JUDGES = ("share:reason", "level:score")
@@ -23,12 +28,13 @@ def telling(found: Sequence[Unusual], source: bool) -> list[Unusual]:
     """Of the figures of a step, those that speak against it, in their order."""
     if not source:
         kinds = _tells_known_kinds(found)
-        return [
-            one
+        told = [
+            _bounded(one)
             for one in found
-            if not one.figure.startswith(("amount:from ", *ANSWERS)) and not (kinds and _is_level(one))
+            if not one.figure.startswith("amount:from ") and not (kinds and _is_level(one))
         ]
-    more = any(one.figure.startswith("amount:from ") and one.own > MORE for one in found)
+        return sorted(told, key=lambda one: -abs(one.own))
+    more = _is_another_mix(found)
     return [
         one
         for one in found
@@ -41,16 +47,38 @@ def telling(found: Sequence[Unusual], source: bool) -> list[Unusual]:
 def unlike_usual(found: Sequence[Unusual], source: bool) -> float:
     """How far off the traffic is that a step tells of, in deviations."""
     if source:
+        mix = _is_another_mix(found)
         distances = (
             abs(one.own)
             for one in found
-            if one.figure.startswith("level:") or (one.figure.startswith("amount:from ") and one.own > 0)
+            if one.figure.startswith("level:")
+            or (one.figure.startswith("amount:from ") and one.own > 0)
+            or (mix and one.figure.startswith("share:from "))
         )
     elif _tells_known_kinds(found):
         distances = (abs(one.own) for one in found if _is_level(one))
     else:
         return 0.0
     return max(distances, default=0.0)
+
+
+def _bounded(one: Unusual) -> Unusual:
+    """How far a bound of single values is from the usual says nothing, only that none was ever there."""
+    if not one.figure.startswith(ANSWERS):
+        return one
+    most = 0.0 if one.seen else NEVER_SEEN
+    return one._replace(own=max(-most, min(one.own, most)))
+
+
+def _is_another_mix(found: Sequence[Unusual]) -> bool:
+    """
+    Whether a source gives more than ever, and that is less of a wonder than what all give together.
+
+    When one only gives less, the others give as much as they did, and the sum is what is unusual.
+    """
+    more = max((one.own for one in found if one.figure.startswith("amount:from ")), default=0.0)
+    lacking = max((-one.own for one in found if one.figure == "amount:out"), default=0.0)
+    return more > max(MORE, lacking)
 
 
 def _tells_known_kinds(found: Sequence[Unusual]) -> bool:

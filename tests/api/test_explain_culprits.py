@@ -182,6 +182,45 @@ def test_a_source_that_gives_less_is_named_and_another_mix_is_not() -> None:
     assert mixed.conclusion == "nothing_unusual"
 
 
+def test_what_is_less_of_a_wonder_tells_a_mix_from_a_loss() -> None:
+    """Two sources that make up for a third are another mix; a source is down when all together lack it."""
+    made_up = held_against(sourced(Random(11), east=22.0, north=79.0, west=79.0), sourced)
+    assert made_up.conclusion == "nothing_unusual"
+    down = held_against(sourced(Random(11), east=0.0, north=78.0, west=66.0), sourced)
+    assert (down.conclusion, down.culprits[0].step) == ("fault", "search")
+
+
+def test_under_another_mix_of_sources_a_later_step_must_be_farther_off_than_the_mix() -> None:
+    """What comes of sources that were never asked so much is no fault of the step that it shows in."""
+    mixed = sourced(Random(11), east=20.0, west=110.0, share=0.6)
+    assert held_against(mixed, sourced).conclusion == "nothing_unusual"
+    assert held_against(sourced(Random(11), share=0.6), sourced).conclusion == "fault"
+
+
+def test_a_bound_that_was_never_reached_suspects_and_does_not_convict() -> None:
+    """However far it is, one run in as many as are known goes beyond by chance."""
+
+    def bounded(random: Random, most: float = 12.0) -> Run:
+        return {"second": Figures(100, {"share:out": random.gauss(0.5, 0.02), "level:value most": most})}
+
+    found = held_against(bounded(Random(13), most=18.0), bounded)
+    assert (found.conclusion, found.culprits[0].step) == ("nothing_unusual", "second")
+    assert found.culprits[0].evidence[0].figure == "value most"
+    assert 2 < found.culprits[0].suspicion < 3
+
+
+def test_what_few_runs_tell_counts_less() -> None:
+    """The same spread over fewer runs is wider; of means of runs, hardly."""
+
+    def deviation(runs: int, together: int = 1) -> float:
+        known = [{"one": Figures(100, {"level:score mean": float(run % 5)})} for run in range(runs)]
+        own = Figures(100, {"level:score mean": 2.0})
+        return Usual(known, together).columns("one", own)["level:score mean"].deviation(100)
+
+    assert deviation(40) > 1.2 * deviation(200) > 1.2 * deviation(200, together=5)
+    assert deviation(40, together=5) < 1.05 * deviation(200, together=5)
+
+
 def test_more_of_a_known_kind_is_traffic_and_a_new_kind_is_not() -> None:
     """A lookup that tells a few kinds is not at fault for their mix, until it tells one that never was."""
     assert held_against(sourced(Random(12), mean=0.6), sourced).conclusion == "nothing_unusual"
