@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
-from itertools import repeat
+from dataclasses import dataclass
+from functools import cache
+from itertools import compress, count, repeat
 from typing import Any, NamedTuple
 
 import orjson
@@ -38,6 +39,12 @@ VERDICTS = {
     "M": "merged",
 }
 """The letter of the stored verdict column and the word that readers see."""
+
+PASSING = "KSW"
+"""Letters of the verdicts with which a candidate goes on."""
+
+BETWEEN = b'","'
+"""Between two items in the stored text."""
 
 CODEC = b"\x01"
 """First byte of what this version writes and reads: zstd of JSON."""
@@ -79,6 +86,19 @@ class DecisionColumns:
     """Inclusion probability when sampled; wire name ``p``."""
     rules: Mapping[str, Any] | None = None
     """What the step declares: ``evaluation``, ``comparators``, ``missing``, ``item_independent``."""
+
+    def may_name(self, item_ids: Set[str]) -> bool:
+        """Whether any of the items may be among these candidates; false is certain."""
+        return not item_ids.isdisjoint(self.item)
+
+    def joined(self, chosen: bytes) -> bytes | None:
+        """
+        Return the items with a 1 in ``chosen``, joined by ``BETWEEN``; None where they would have to be made.
+
+        The same for the same items in the same order, but for white space that a sender put between them.
+        """
+        del chosen  # who keeps the text knows better
+        return None
 
 
 class Decision(NamedTuple):
@@ -148,11 +168,21 @@ def unpack(data: bytes) -> DecisionColumns:
 
     Raises ``UnknownCodec`` (a ValueError) when a newer version wrote it.
     """
-    if data[:1] != CODEC:
-        raise UnknownCodec(f"decisions packed with codec {data[:1].hex() or 'none'}; this version reads 01")
-    text = zstandard.ZstdDecompressor().decompress(data[1:], max_output_size=_MAX_TEXT_BYTES)
+    return columns_of(text_of(data))
+
+
+def columns_of(text: bytes) -> DecisionColumns:
+    """Return the columns of a JSON object as ``pack_text`` takes it."""
     present = orjson.loads(text)
     return DecisionColumns(**{name: present.get(wire_name) for name, wire_name in WIRE_NAMES.items()})
+
+
+def text_of(data: bytes) -> bytes:
+    """Return the JSON object of a packed value; raises ``UnknownCodec``."""
+    if data[:1] != CODEC:
+        raise UnknownCodec(f"decisions packed with codec {data[:1].hex() or 'none'}; this version reads 01")
+    text: bytes = zstandard.ZstdDecompressor().decompress(data[1:], max_output_size=_MAX_TEXT_BYTES)
+    return text
 
 
 def rows(columns: DecisionColumns) -> Iterator[Decision]:
@@ -189,19 +219,21 @@ def rows(columns: DecisionColumns) -> Iterator[Decision]:
 
 def about(columns: DecisionColumns, item_ids: Set[str]) -> DecisionColumns:
     """Return the columns of these items alone: making a ``Decision`` of each of thousands takes longer."""
-    named = not item_ids.isdisjoint(columns.item)
-    places = [place for place, item in enumerate(columns.item) if item in item_ids] if named else []
+    if not columns.may_name(item_ids):
+        return DecisionColumns(count=0, item=(), verdict="")
+    places = list(compress(count(), map(item_ids.__contains__, columns.item)))
 
     def picked(column: Any) -> Any:
         return [column[place] for place in places] if isinstance(column, list | tuple) else column
 
     missing = frozenset(columns.missing or ())
-    return replace(
-        columns,
+    return DecisionColumns(
         count=len(places),
         item=picked(columns.item),
         verdict="".join(columns.verdict[place] for place in places),
+        reasons=columns.reasons,
         reason=picked(columns.reason),
+        texts=columns.texts,
         text=picked(columns.text),
         score=picked(columns.score),
         value=picked(columns.value),
@@ -209,7 +241,18 @@ def about(columns: DecisionColumns, item_ids: Set[str]) -> DecisionColumns:
         missing=[i for i, place in enumerate(places) if place in missing],
         checks=picked(columns.checks),
         probability=picked(columns.probability),
+        rules=columns.rules,
     )
+
+
+def with_verdicts(columns: DecisionColumns, letters: str) -> bytes:
+    """For each decision 1 when its verdict is one of these letters, else 0."""
+    return columns.verdict.encode("ascii").translate(_mask(letters))
+
+
+@cache
+def _mask(letters: str) -> bytes:
+    return bytes(chr(code) in letters for code in range(256))
 
 
 def _words(words: Sequence[str] | None) -> Mapping[int | None, str | None]:

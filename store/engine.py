@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Mapping
 from typing import Any
 
 import psycopg
 from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DisconnectionError
 
 from store.database import lasting_conninfo
+from store.kept import read_jsonb
 
 POOL_SIZE = 8
 POOL_OVERFLOW = 8
@@ -40,6 +43,7 @@ def read_engine(url: str, *, statement_timeout_ms: int) -> Engine:
             [str(statement_timeout_ms), f"{IDLE_TIMEOUT_S}s"],
         )
         connection.autocommit = False
+        read_jsonb(connection)
         return connection
 
     engine = create_engine(
@@ -48,17 +52,31 @@ def read_engine(url: str, *, statement_timeout_ms: int) -> Engine:
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_timeout=POOL_TIMEOUT_S,
-        pool_pre_ping=True,
         # A question is several statements (page, steps, evidence): one snapshot, or they disagree.
         isolation_level="REPEATABLE READ",
     )
     event.listen(engine, "do_execute", _execute)
+    event.listen(engine, "checkout", _must_be_open)
     return engine.execution_options(postgresql_readonly=True)
+
+
+def _must_be_open(connection: psycopg.Connection[Any], *_: Any) -> None:
+    """
+    Have the pool replace a connection that the server closed while nobody used it.
+
+    Then something is to be read. A question in place of this look would be one more round trip for each.
+    """
+    if not connection.closed:
+        waiting = select.poll()
+        waiting.register(connection.fileno(), select.POLLIN)
+        if not waiting.poll(0):
+            return
+    raise DisconnectionError
 
 
 def _execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
     """
-    Execute what is not asked to be ``KEPT`` unprepared; true when it was executed here.
+    Execute unprepared what is not kept (``store.kept``); true when it was executed here.
 
     For a prepared statement Postgres makes one plan for any values, after five executions, when that
     looks as cheap. It does where it should not: it takes a third of the rows to pass a threshold that
@@ -66,12 +84,9 @@ def _execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool
     """
     if isinstance(cursor, psycopg.ServerCursor):
         return False
-    cursor.execute(statement, parameters, prepare=context.execution_options.get("plan_kept", False))
+    cursor.execute(statement, parameters, prepare=False, binary=context.execution_options.get("as_binary"))
     return True
 
 
-KEPT: Mapping[str, Any] = {"plan_kept": True}
-"""
-Execution options of a statement that is always the same, of which any plan is good: it is parsed and
-planned once per connection. Planning what shows a step takes longer than running it.
-"""
+BINARY: Mapping[str, Any] = {"as_binary": True}
+"""Execution options of a statement with large or many values: as text, bytes come twice as long."""

@@ -143,8 +143,7 @@ class Reader(Sessions):
     def run_detail(self, run_id: str) -> RunDetail | None:
         """One run with its steps in order, the first ``store.queries.steps.MAX_STEPS``."""
         with self._connection() as connection:
-            run = self._run(connection, run_id)
-            return None if run is None else RunDetail(run, steps.steps_of_run(connection, run_id))
+            return runs.run_detail(connection, run_id, now=self._now(), default_timeout_s=self._run_timeout_s)
 
     def run_columns(
         self, run_id: str, wanted: Collection[StepKey], limit: int = run_columns.MAX_DECISIONS
@@ -156,8 +155,6 @@ class Reader(Sessions):
     def run_steps(self, run_id: str, page: PageRequest = _FIRST_PAGE) -> Page[StepRecord] | None:
         """The steps of one run in order, page by page."""
         with self._connection() as connection:
-            if self._run(connection, run_id) is None:
-                return None
             return steps.page_of_run(connection, self._cursors(connection), run_id, page)
 
     def steps(self, filters: Filters = _EVERYTHING, page: PageRequest = _FIRST_PAGE) -> Page[StepRecord]:

@@ -20,7 +20,7 @@ from store.queries.errors import ExportTimeout, QueryTimeout, TooManyExports
 MAX_EXPORTS = 2
 """At once; the other connections are for questions, and old snapshots keep rows from being vacuumed."""
 _PLAN_IS_OLD = "RevalidateCachedQuery"
-"""Where Postgres says that a kept plan (``store.engine.KEPT``) would give another type than before."""
+"""Where Postgres says that a kept plan (``store.kept``) would give another type than before."""
 
 Batch = TypeVar("Batch")
 
@@ -61,22 +61,22 @@ class Sessions:
     def _connection(self) -> Iterator[Connection]:
         """The boundary where errors of the driver become errors of the store."""
         try:
-            with self._engine.connect() as connection:
+            # To its commit. Nothing was changed; but psycopg drops all prepared statements with a rollback.
+            with self._engine.begin() as connection:
                 yield connection
-                # Nothing was changed; but psycopg drops all prepared statements with a rollback.
-                connection.commit()
         except PoolTimeout as exc:
             raise Unavailable("all connections to the database are in use") from exc
         except (OperationalError, InterfaceError, psycopg.OperationalError) as exc:
             if isinstance(getattr(exc, "orig", exc), QueryCanceled):
                 raise QueryTimeout(self._statement_timeout_ms) from exc
             raise Unavailable("the database cannot be reached") from exc
-        except DBAPIError as exc:
-            if isinstance(exc.orig, UndefinedTable | UndefinedColumn):
+        except (DBAPIError, psycopg.Error) as exc:
+            cause = getattr(exc, "orig", exc)
+            if isinstance(cause, UndefinedTable | UndefinedColumn):
                 raise Unavailable("the database lacks tables of this version; run xray db upgrade") from exc
-            if isinstance(exc.orig, psycopg.Error) and exc.orig.diag.source_function == _PLAN_IS_OLD:
+            if isinstance(cause, psycopg.Error) and cause.diag.source_function == _PLAN_IS_OLD:
                 self._engine.dispose()  # the other connections have such plans, too
                 raise Unavailable("the tables have just been changed; ask again") from exc
-            if exc.connection_invalidated:
+            if getattr(exc, "connection_invalidated", False):
                 raise Unavailable("the connection to the database was lost") from exc
             raise

@@ -126,11 +126,11 @@ class Audit:
                     return "silent"
             elif not node.told:
                 return _unread(node)
-            elif node.named.items and _other_ids(node):
+            elif node.named.count and _other_ids(node):
                 return "other_ids"
             elif node.step.step_type not in JUDGES and not _adds_nothing(node):
                 return "expands"
-        return None if feeder.named.items or feeder.told else "evidence"
+        return None if feeder.named.count or feeder.told else "evidence"
 
     @staticmethod
     def _without_crossed(node: Node, feeder: Node, missing: list[str]) -> list[str]:
@@ -151,7 +151,7 @@ class Audit:
         left = frozenset(missing)
         seen: set[str] = set()
         for later in self._nodes[self._place[id(node)] + 1 :]:
-            if later.named.items and later.level is node.level:
+            if later.named.count and later.level is node.level:
                 seen |= left.intersection(later.named.items)
         for item in missing:
             # A model may look at a few while all go on; of a run that broke off, others may have been next.
@@ -225,7 +225,7 @@ class Audit:
     def _ghosts(self, node: Node) -> list[str] | None:
         """Items that no step let pass which this one names; None when that cannot be told."""
         feeders = node.feeders
-        if not self._ended or node.step.step_type not in JUDGES or not node.named.items:
+        if not self._ended or node.step.step_type not in JUDGES or not node.named.count:
             return [] if self._ended and node.told and node.doubt is None else None
         before = self._nodes[: self._place[id(node)]]
         if node.doubt in _OPEN:
@@ -321,7 +321,7 @@ def _sum(counts: Sequence[int | None]) -> int | None:
 
 def _other_ids(node: Node) -> bool:
     """Whether it names none of many that it was handed: its items are named by another key."""
-    if any(feeder.named.items[:1] == node.named.items[:1] or same(feeder, node) for feeder in node.feeders):
+    if any(same(feeder, node) or feeder.named.items[:1] == node.named.items[:1] for feeder in node.feeders):
         return False
     handed = [feeder.named.set for feeder in node.feeders]
     return any(handed) and all(node.named.set.isdisjoint(of_one) for of_one in handed)
@@ -335,7 +335,7 @@ def _adds_nothing(node: Node) -> bool:
 
 def _may_repeat(feeder: Node) -> bool:
     """Whether a step may have counted a candidate several times that it let pass."""
-    if feeder.named.items and feeder.named.repeated:
+    if feeder.named.count and feeder.named.repeated:
         return True
     handed = _sum([other.step.candidates_out for other in feeder.feeders])
     return handed is not None and (feeder.step.candidates_in or 0) > handed

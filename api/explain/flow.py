@@ -155,7 +155,7 @@ def _find(node: Node, before: Sequence[Node], level: Sequence[Node], crowded: se
     if not before:
         node.doubt = ("failed" if failed else "parallel") if level else None
         return
-    if node.told and node.named.items and _by_items(node, before, level):
+    if node.told and node.named.count and _by_items(node, before, level):
         return
     previous = before[-1]
     if id(previous) in crowded:
@@ -165,7 +165,7 @@ def _find(node: Node, before: Sequence[Node], level: Sequence[Node], crowded: se
     elif _is_one_of_many(node, previous):
         batches = [other for other in before if other is previous or _beside(other, previous)]
         whole = len(batches) == sum(other.step.name == previous.step.name for other in before)
-        if whole and node.told and not node.named.items and not node.repeats:
+        if whole and node.told and not node.named.count and not node.repeats:
             node.feeders = batches
         else:
             node.doubt = "repeated"
@@ -225,7 +225,7 @@ def same(feeder: Node, node: Node) -> bool:
     """Whether a step took in just what another let pass, in that order; a quick look at long lists."""
     known = node.same_as.get(id(feeder))
     if known is None:
-        known = node.same_as[id(feeder)] = feeder.named.let_pass == node.named.items
+        known = node.same_as[id(feeder)] = feeder.named.hands_on(node.named)
     return known
 
 
@@ -239,7 +239,7 @@ def _took_from(node: Node, other: Node) -> bool:
         judged = other.step.candidates_in is not None and other.step.step_type not in LOOKS
         silent = judged and not let_pass and other.step.name != node.step.name
         return silent and node.named.set.isdisjoint(other.named.set)
-    if passed == len(node.named.items):
+    if passed == node.named.count:
         return True
     refused = sum(item in other.named.refused for item in without(node.named.items, [let_pass]))
     # A second round on the same candidates takes in what the first refused, too.
@@ -264,7 +264,7 @@ def _beside(one: Node, other: Node) -> bool:
 
 
 def _share_nothing(one: Node, other: Node) -> bool:
-    return bool(one.named.items) and one.named.set.isdisjoint(other.named.set)
+    return bool(one.named.count) and one.named.set.isdisjoint(other.named.set)
 
 
 def _overlap(one: Node, other: Node) -> bool:

@@ -10,7 +10,7 @@ from api.explain.audit import audit, usually_counting
 from api.explain.funnel import last_attempts
 from api.explain.records import AuditLine, Material
 from api.explain.stories import deciding_step, rival_in
-from store.decisions import DecisionColumns, about, rows
+from store.decisions import about, rows
 from store.queries.decisions import decision_record
 from store.queries.run_columns import MAX_DECISIONS, NO_COLUMNS, RunColumns
 from store.queries.types import (
@@ -46,12 +46,13 @@ def gather(reader: Reader, run_id: str) -> Material | None:
     parts = columns.by_step.get((step.step_id, step.attempt_key), ())
     rival = rival_in(parts, step.selected_id)
     asked = {step.selected_id} if rival is None else {step.selected_id, rival}
+    told = [Told(one, _about(columns, one, asked)) for one in last_attempts(detail.steps)]
     return Material(
         detail=detail,
         baseline=usual,
-        winner=_journey(detail, columns, step.selected_id),
-        runner_up=None if rival is None else _journey(detail, columns, rival),
-        rivals=[record for part in parts for record in _about(part, asked, step)],
+        winner=_journey(detail, columns, told, step.selected_id),
+        runner_up=None if rival is None else _journey(detail, columns, told, rival),
+        rivals=next(one.decisions for one in told if one.step is step),
         columns=columns,
         habits=habits,
     )
@@ -105,12 +106,18 @@ def as_read(detail: RunDetail, columns: RunColumns) -> RunDetail:
     return replace(detail, run=replace(detail.run, completeness=stated))
 
 
-def _journey(detail: RunDetail, columns: RunColumns, item_id: str) -> Journey | None:
+class Told(NamedTuple):
+    """What a step decided about the items that are asked for."""
+
+    step: StepRecord
+    decisions: Sequence[DecisionRecord]
+
+
+def _journey(detail: RunDetail, columns: RunColumns, told: Sequence[Told], item_id: str) -> Journey | None:
     """The way of an item as the last attempts tell it; None when none of them names it."""
     visits = []
-    for step in last_attempts(detail.steps):
-        parts = columns.by_step.get((step.step_id, step.attempt_key), ())
-        found = [record for part in parts for record in _about(part, {item_id}, step)]
+    for step, decisions in told:
+        found = [record for record in decisions if record.item_id == item_id]
         absent = (
             step.completeness.evidence == "full" and (step.step_id, step.attempt_key) not in columns.unread
         )
@@ -129,5 +136,8 @@ def _journey(detail: RunDetail, columns: RunColumns, item_id: str) -> Journey | 
     )
 
 
-def _about(part: DecisionColumns, items: set[str], step: StepRecord) -> Sequence[DecisionRecord]:
-    return [decision_record(decision, step.attempt) for decision in rows(about(part, items))]
+def _about(columns: RunColumns, step: StepRecord, items: set[str]) -> Sequence[DecisionRecord]:
+    parts = columns.by_step.get((step.step_id, step.attempt_key), ())
+    return [
+        decision_record(decision, step.attempt) for part in parts for decision in rows(about(part, items))
+    ]

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 from functools import cached_property
-from itertools import compress
+from itertools import chain, compress
 
-from store.decisions import VERDICTS, DecisionColumns
+from store.decisions import BETWEEN, PASSING, VERDICTS, DecisionColumns, with_verdicts
 
-PASSING_LETTERS = "KSW"
 RESERVE_LETTERS = "DN"
 """Put off, or beaten on rank: such an item may come back."""
-
-
-def _mask(letters: str) -> bytes:
-    """For ``bytes.translate``: 1 for these letters, 0 for all others."""
-    return bytes(chr(code) in letters for code in range(256))
-
-
-_OTHER_LETTERS = "".join(letter for letter in VERDICTS if letter not in PASSING_LETTERS)
-_PASSING, _RESERVE, _OTHERS = _mask(PASSING_LETTERS), _mask(RESERVE_LETTERS), _mask(_OTHER_LETTERS)
+_OTHER_LETTERS = "".join(letter for letter in VERDICTS if letter not in PASSING)
 
 
 class Named:
@@ -31,9 +22,13 @@ class Named:
 
     def __init__(self, parts: Sequence[DecisionColumns]) -> None:
         self._parts = parts
-        self.items: Sequence[str] = (
-            parts[0].item if len(parts) == 1 else [item for part in parts for item in part.item]
-        )
+        self.count = sum(len(part.verdict) for part in parts)
+        """Decisions."""
+
+    @cached_property
+    def items(self) -> Sequence[str]:
+        """The item of each decision."""
+        return _chained([part.item for part in self._parts])
 
     @cached_property
     def set(self) -> frozenset[str]:
@@ -43,15 +38,25 @@ class Named:
     @cached_property
     def let_pass(self) -> Sequence[str]:
         """The items of all decisions that let one pass."""
-        return self._with(_PASSING, PASSING_LETTERS)
+        return self._with(PASSING)
+
+    def hands_on(self, other: Named) -> bool:
+        """Whether the other names just what this one let pass, in that order."""
+        passing = [with_verdicts(part, PASSING) for part in self._parts]
+        if sum(chosen.count(1) for chosen in passing) != other.count:
+            return False
+        ours = _joined(zip(self._parts, passing, strict=True))
+        theirs = _joined((part, b"\1" * len(part.verdict)) for part in other._parts)
+        # Texts that differ may do so by white space.
+        return (ours is not None and ours == theirs) or self.let_pass == other.items
 
     @cached_property
     def passing(self) -> Sequence[str]:
         """Items that go on for sure: of several decisions about one, none refuses it."""
         chosen = self.let_pass
-        if len(chosen) == len(self.items) or not self.repeated:
+        if len(chosen) == self.count or not self.repeated:
             return chosen
-        refused = frozenset(self._with(_OTHERS, _OTHER_LETTERS))
+        refused = frozenset(self._with(_OTHER_LETTERS))
         return [item for item in chosen if item not in refused]
 
     @cached_property
@@ -67,7 +72,7 @@ class Named:
     @cached_property
     def reserve(self) -> frozenset[str]:
         """Items that may come back: put off, or beaten on rank."""
-        return frozenset(self._with(_RESERVE, RESERVE_LETTERS))
+        return frozenset(self._with(RESERVE_LETTERS))
 
     @cached_property
     def merged_into(self) -> frozenset[str]:
@@ -86,16 +91,32 @@ class Named:
     @property
     def repeated(self) -> int:
         """Decisions about an item that the step had judged before."""
-        return len(self.items) - len(self.set)
+        return self.count - len(self.set)
 
-    def _with(self, mask: bytes, letters: str) -> Sequence[str]:
-        chosen: list[str] = []
-        for part in self._parts:
-            if part.count and part.verdict == part.verdict[0] * len(part.verdict):
-                chosen += part.item if part.verdict[0] in letters else ()
-            else:
-                chosen += compress(part.item, part.verdict.encode("ascii").translate(mask))
-        return chosen
+    def _with(self, letters: str) -> Sequence[str]:
+        return _chained([_items(part, with_verdicts(part, letters)) for part in self._parts])
+
+
+def _items(part: DecisionColumns, chosen: bytes) -> Sequence[str]:
+    if 1 not in chosen:
+        return []
+    return part.item if 0 not in chosen else list(compress(part.item, chosen))
+
+
+def _chained(columns: Sequence[Sequence[str]]) -> Sequence[str]:
+    return columns[0] if len(columns) == 1 else list(chain.from_iterable(columns))
+
+
+def _joined(parts: Iterable[tuple[DecisionColumns, bytes]]) -> bytes | None:
+    """The chosen items of all parts as one text; None where there is none of a part."""
+    texts = []
+    for part, chosen in parts:
+        if 1 in chosen:
+            text = part.joined(chosen)
+            if text is None:
+                return None
+            texts.append(text)
+    return BETWEEN.join(texts)
 
 
 NOTHING = Named(())

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Text, and_, cast, 
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from store.artifacts.objects import ObjectKey
-from store.queries.derived import of_run
+from store.queries.derived import Condition, of_run
 from store.queries.records import artifact_record
 from store.queries.types import ArtifactContent
 from store.schema import artifact_blobs, artifacts
@@ -34,13 +34,13 @@ def described(artifact: FromClause) -> dict[str, ColumnElement[Any]]:
     }
 
 
-def of_one_step(step: FromClause) -> FromClause:
-    """Return a lateral with one row and one column, ``artifacts``: a JSON list, by kind and name."""
+def of_one_step(step: FromClause, within: Condition) -> FromClause:
+    """Return a lateral with one row and one column, ``artifacts``: a JSON list, by kind and name, or null."""
     row = artifacts.alias()
     some = (
         select(row)
         # What a step sent without naming its attempt belongs to all of them.
-        .where(of_run(row, step), row.c.step_id == step.c.step_id)
+        .where(of_run(row, step), within(row), row.c.step_id == step.c.step_id)
         .where(func.coalesce(row.c.attempt_key, step.c.attempt_key) == step.c.attempt_key)
         .order_by(row.c.kind, row.c.name, row.c.artifact_key)
         .limit(MAX_PER_STEP)
@@ -50,8 +50,7 @@ def of_one_step(step: FromClause) -> FromClause:
     pairs = [part for name, value in described(some).items() for part in (name, value)]
     element = func.jsonb_build_object(*pairs)
     ordered = aggregate_order_by(element, some.c.kind, some.c.name, some.c.artifact_key)
-    empty = func.jsonb_build_array()
-    return select(func.coalesce(func.jsonb_agg(ordered), empty).label("artifacts")).correlate(step).lateral()
+    return select(func.jsonb_agg(ordered).label("artifacts")).correlate(step).lateral()
 
 
 def content(connection: Connection, artifact_id: str) -> ArtifactContent | None:

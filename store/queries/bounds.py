@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, or_, select
 
+from store.kept import Kept, rows
 from store.partitions import WEEK
 from store.queries.conditions import Condition
 from store.schema import partition_bounds
@@ -67,9 +68,12 @@ def run_days(connection: Connection, row: FromClause, table: str, asked: Window)
 
 def _left_out(connection: Connection, table: str, asked: Window) -> list[date]:
     """Weeks, ascending, that hold nothing in the window; one that nobody has measured is not among them."""
-    first, last = partition_bounds.c[f"{table}_first"], partition_bounds.c[f"{table}_last"]
-    known = connection.execute(select(partition_bounds.c.week, first, last).order_by(partition_bounds.c.week))
-    return [week for week, first, last in known if first is None or not asked.meets(first, last)]
+    (known,) = rows(connection, (_KNOWN, {}))
+    found = ((row["week"], row[f"{table}_first"], row[f"{table}_last"]) for row in known)
+    return [week for week, first, last in found if first is None or not asked.meets(first, last)]
+
+
+_KNOWN = Kept(select(partition_bounds).order_by(partition_bounds.c.week))
 
 
 def _kept(left_out: list[date]) -> Iterator[tuple[date | None, date | None]]:

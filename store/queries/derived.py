@@ -39,6 +39,12 @@ from store.schema import decisions, retention_floors, runs, steps
 
 Condition = Callable[[FromClause], ColumnElement[bool]]
 
+
+def anywhere(_: FromClause) -> ColumnElement[bool]:
+    """In whichever partition; what ``keys.in_days`` is in place of."""
+    return true()
+
+
 _SEQUENCED = (
     "run_key",
     "run_day",
@@ -155,13 +161,13 @@ def drop_ratio(candidates_in: ColumnElement[Any], candidates_out: ColumnElement[
     )
 
 
-def funnel(run: FromClause) -> FromClause:
+def funnel(run: FromClause, within: Condition = anywhere) -> FromClause:
     """
     Sum up a run's steps: steps_count, candidates_in, candidates_out, drop_ratio; one row, always.
 
     in: of the first step with counts, its in, or its out when it is a source. out: the last one sent.
     """
-    step = _indexed_steps(lambda step: of_run(step, run), run)
+    step = _indexed_steps(lambda step: and_(of_run(step, run), within(step)), run)
     entering = func.coalesce(step.c.candidates_in, step.c.candidates_out)
     first = aggregate_order_by(entering, *_sequence(step))
     last = aggregate_order_by(step.c.candidates_out, *(term.desc() for term in _sequence(step)))
@@ -182,7 +188,7 @@ RUN_FUNNEL = funnel(runs)
 
 _DECISIONS_FROM = (
     select(func.max(retention_floors.c.first_day))
-    .where(retention_floors.c.kind.in_(("runs", "decisions")))
+    .where(or_(retention_floors.c.kind == "runs", retention_floors.c.kind == "decisions"))
     .scalar_subquery()
 )
 
@@ -225,7 +231,7 @@ def search(step: FromClause, item_id: str, wanted: ColumnElement[bool]) -> FromC
     return _judged(step, chunk, opens, named.label("named"))
 
 
-def evidence(step: FromClause) -> FromClause:
+def evidence(step: FromClause, within: Condition = anywhere) -> FromClause:
     """
     Judge the stored chunks of a step: stored, missing, unreadable, error, grade, expired; one row, always.
 
@@ -233,10 +239,16 @@ def evidence(step: FromClause) -> FromClause:
     whether retention is why there are none.
     """
     chunk = decisions.alias()
-    return _judged(step, chunk, readable(chunk))
+    return _judged(step, chunk, readable(chunk), within=within)
 
 
-def _judged(step: FromClause, chunk: FromClause, opens: ColumnElement[bool], *more: Label[Any]) -> FromClause:
+def _judged(
+    step: FromClause,
+    chunk: FromClause,
+    opens: ColumnElement[bool],
+    *more: Label[Any],
+    within: Condition = anywhere,
+) -> FromClause:
     why_not = func.coalesce(chunk.c.error, "packed by another version")
     expected = func.coalesce(step.c.decisions_chunks, func.max(chunk.c.chunk_total))
     found = (
@@ -248,7 +260,7 @@ def _judged(step: FromClause, chunk: FromClause, opens: ColumnElement[bool], *mo
             expected.label("expected"),
             *more,
         )
-        .where(of_step(chunk, step))
+        .where(of_step(chunk, step), within(chunk))
         .correlate(step)
         .lateral()
     )
@@ -301,7 +313,7 @@ _SAID = ("decisions_chunks", "decisions_recorded", "candidates_in", "candidates_
 _OF_CHUNK = ("chunk_index", "chunk_total", "item_count")
 
 
-def _chunks_by_step(run: FromClause) -> Subquery:
+def _chunks_by_step(run: FromClause, within: Condition) -> Subquery:
     """
     The steps of a run, each with what ``_judged`` finds of its chunks.
 
@@ -312,13 +324,13 @@ def _chunks_by_step(run: FromClause) -> Subquery:
         *(step.c[name] for name in (*_STEP_KEY, *_SAID)),
         *(cast(null(), chunk.c[name].type).label(name) for name in _OF_CHUNK),
         cast(null(), Boolean).label("opens"),
-    ).where(of_run(step, run))
+    ).where(of_run(step, run), within(step))
     of_chunks = select(
         *(chunk.c[name] for name in _STEP_KEY),
         *(cast(null(), step.c[name].type) for name in _SAID),
         *(chunk.c[name] for name in _OF_CHUNK),
         readable(chunk),
-    ).where(of_run(chunk, run))
+    ).where(of_run(chunk, run), within(chunk))
     row = union_all(of_steps.correlate(run), of_chunks.correlate(run)).subquery()
     return (
         select(
@@ -335,13 +347,13 @@ def _chunks_by_step(run: FromClause) -> Subquery:
     )
 
 
-def run_evidence(run: FromClause) -> FromClause:
+def run_evidence(run: FromClause, within: Condition = anywhere) -> FromClause:
     """
     Judge the evidence of all steps of a run: missing, unreadable (numeric), grade, expired; one row, always.
 
     Steps that neither took candidates nor recorded decisions (sources, model calls) do not count.
     """
-    found = _chunks_by_step(run)
+    found = _chunks_by_step(run, within)
     judged = select(found, _missing(found, found).label("missing")).subquery()
     concerned = or_(judged.c.stored > 0, judged.c.decisions_recorded > 0, judged.c.candidates_in > 0)
     each = select(

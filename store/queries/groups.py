@@ -14,7 +14,7 @@ from sqlalchemy.types import Date
 from store.queries.derived import RUN_FUNNEL
 from store.queries.filters import Filters
 from store.queries.language_sql import Question
-from store.queries.runs import SHOWN
+from store.queries.shown import SHOWN
 from store.queries.status import RUN_DURATION_MS, RUN_STATUS, clock
 from store.schema import runs, steps
 

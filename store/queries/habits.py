@@ -10,17 +10,18 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import Counter, OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, and_, func, select
 
 from store.decisions import DecisionColumns, UnknownCodec, unpack
+from store.engine import BINARY
 from store.ids import run_key
-from store.queries.baseline import BASELINE_RUNS, runs_of_the_kind
+from store.queries.baseline import BASELINE_RUNS, as_sent, runs_of_the_kind
 from store.queries.evidence import Decided, of_run
 from store.queries.figures import Figures, Recorded, figures
 from store.schema import decisions, runs, steps
@@ -41,6 +42,9 @@ _COLUMNS = (
     *_VERDICTS,
     *(f"score_{name}" for name in _SCORES),
 )
+_STATISTICS = slice(-len(_SCORES), None)
+_COUNTS = slice(-len(_SCORES) - len(_VERDICTS), -len(_SCORES))
+"""Where these lie in a row."""
 StepKey = tuple[UUID, str, str]
 
 
@@ -186,7 +190,7 @@ def _of_run(
 def _steps(connection: Connection, found: Sequence[Key]) -> Sequence[Row[Any]]:
     """The steps of the runs, as they started."""
     statement = (
-        select(*(steps.c[name] for name in _COLUMNS))
+        select(*(as_sent(steps.c[name]) for name in _COLUMNS))
         .where(
             and_(
                 steps.c.run_key.in_([row.run_key for row in found]),
@@ -196,16 +200,16 @@ def _steps(connection: Connection, found: Sequence[Key]) -> Sequence[Row[Any]]:
         )
         .order_by(steps.c.started_at)
     )
-    return connection.execute(statement).all()
+    return connection.execute(statement, execution_options=BINARY).all()
 
 
 def _recorded(row: Row[Any]) -> Recorded:
     return Recorded(
         candidates_in=row.candidates_in,
         candidates_out=row.candidates_out,
-        counts={name: getattr(row, name) for name in _VERDICTS},
+        counts=dict(zip(_VERDICTS, row[_COUNTS], strict=True)),
         reasons=dict(zip(row.reason_codes or (), row.reason_counts or (), strict=False)),
-        score={name: getattr(row, f"score_{name}") for name in _SCORES},
+        score=dict(zip(_SCORES, row[_STATISTICS], strict=True)),
         fields=row.fields or {},
         sources=row.sources or {},
         metrics=row.metrics or {},
@@ -238,16 +242,18 @@ def _evidence(connection: Connection, found: Sequence[Key]) -> dict[StepKey, lis
 
 def affordable(connection: Connection, found: Sequence[Key], most: int = EVIDENCE_ITEMS) -> list[Key]:
     """The first of the runs, until they have too many decisions together; none when the first has."""
-    statement = select(decisions.c.run_key, decisions.c.item_count).where(
-        decisions.c.run_key.in_([row.run_key for row in found]),
-        decisions.c.run_day.in_(sorted({row.run_day for row in found})),
+    statement = (
+        select(decisions.c.run_key, func.sum(decisions.c.item_count).label("total"))
+        .where(
+            decisions.c.run_key.in_([row.run_key for row in found]),
+            decisions.c.run_day.in_(sorted({row.run_day for row in found})),
+        )
+        .group_by(decisions.c.run_key)
     )
-    items: Counter[UUID] = Counter()
-    for key, count in connection.execute(statement):
-        items[key] += count
+    items = {row.run_key: row.total for row in connection.execute(statement)}
     chosen, left = [], most
     for row in found:
-        left -= items[row.run_key]
+        left -= items.get(row.run_key, 0)
         if left < 0:
             break
         chosen.append(row)

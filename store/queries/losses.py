@@ -17,18 +17,15 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     ColumnElement,
     Connection,
-    Date,
     DateTime,
     FromClause,
     Select,
     Text,
     Uuid,
     and_,
-    bindparam,
     case,
     cast,
     exists,
@@ -42,12 +39,13 @@ from sqlalchemy import (
     union_all,
 )
 
-from store.engine import KEPT
+from store.kept import Kept, Rows, rows
 from store.losses import CAUSES
 from store.queries.cursor import Cursors, SortKey, after
 from store.queries.derived import STEP_EVIDENCE, of_run, of_step
 from store.queries.errors import InvalidParameter
 from store.queries.filters import Filters, PageRequest
+from store.queries.keys import among, of_asked, of_keys
 from store.queries.records import CHUNK_MISSING, CHUNKS, EXPIRED, Lost, loss_record
 from store.queries.types import ListCompleteness, LossRecord, LossTotal, LossTotals, Missing, Page
 from store.schema import artifacts, decisions, losses, runs, sender_losses, steps
@@ -104,26 +102,30 @@ def _names_a_thing(loss: FromClause) -> ColumnElement[bool]:
     return func.strpos(loss.c.subject, "/") > 0
 
 
-def of_steps(connection: Connection, rows: Sequence[Any]) -> Mapping[tuple[UUID, str, str], Lost]:
+def of_steps(
+    connection: Connection, found: Sequence[Any], named: Rows | None = None
+) -> Mapping[tuple[UUID, str, str], Lost]:
     """
     Return the standing losses of steps by (run_key, step_id, attempt_key); those without any are left out.
 
-    rows: mappings with run_key, run_day, step_id and attempt_key.
+    found: mappings with run_key, run_day, step_id and attempt_key. named: what ``NAMED`` gave for their
+    runs, if it has been asked.
     """
-    with_losses = _with_losses(connection, rows)
+    with_losses = _with_losses(connection, found, named)
     if not with_losses:
         return {}
-    steps_asked = losses.c.step_id.in_({row["step_id"] for row in rows})
+    steps_asked = losses.c.step_id.in_({row["step_id"] for row in found})
     return _by_step(connection.execute(_standing_of(with_losses).where(steps_asked)))
 
 
-def of_runs(connection: Connection, rows: Sequence[Any]) -> Mapping[UUID, Lost]:
+def of_runs(connection: Connection, found: Sequence[Any], named: Rows | None = None) -> Mapping[UUID, Lost]:
     """
     Return the standing losses of runs by run_key, those of their steps among them.
 
-    rows: mappings with run_key and run_day. ``chunks`` are only those that their steps would miss.
+    found: mappings with run_key and run_day; named: as of ``of_steps``. ``chunks`` are only those that
+    their steps would miss.
     """
-    with_losses = _with_losses(connection, rows)
+    with_losses = _with_losses(connection, found, named)
     if not with_losses:
         return {}
     by_step = _by_step(connection.execute(_standing_of(with_losses)))
@@ -135,25 +137,20 @@ def of_runs(connection: Connection, rows: Sequence[Any]) -> Mapping[UUID, Lost]:
     return {key: Lost(explained.get(key, 0), _entries(found)) for key, found in totals.items()}
 
 
-def _with_losses(connection: Connection, rows: Sequence[Any]) -> _Runs:
+def _with_losses(connection: Connection, found: Sequence[Any], named: Rows | None) -> _Runs:
     """Those of the runs that the ledger names at all: nearly always none, which must cost next to nothing."""
-    if not rows:
+    if not found:
         return {}
-    asked = {row["run_key"]: row["run_day"] for row in rows}
-    # The days as well, so that only the runs' partitions are opened.
-    named = connection.scalars(_NAMED, {"asked_runs": list(asked), "asked_days": list({*asked.values()})})
-    return {key: asked[key] for key in named}
+    days = {row["run_key"]: row["run_day"] for row in found}
+    if named is None:
+        (named,) = rows(connection, (NAMED, of_keys(days.items())))
+    return {row["run_key"]: days[row["run_key"]] for row in named if row["run_key"] in days}
 
 
-_NAMED = (
-    select(losses.c.run_key)
-    .where(
-        losses.c.run_key == func.any(bindparam("asked_runs", type_=ARRAY(Uuid()))),
-        losses.c.run_day == func.any(bindparam("asked_days", type_=ARRAY(Date()))),
-    )
-    .distinct()
-    .execution_options(**KEPT)
-)
+NAMED = Kept(select(losses.c.run_key).where(among(losses)).distinct())
+"""Of runs given by ``keys.of_keys``, those that the ledger names."""
+NAMED_OF_RUN = Kept(select(losses.c.run_key).where(of_asked(losses)).limit(1))
+"""The run given by ``keys.asked``, if the ledger names it."""
 
 
 def _standing_of(asked: _Runs) -> Select[Any]:
@@ -215,13 +212,13 @@ def list_losses(
     question = filters.identity("losses")
     start = None if page.cursor is None else cursors.decode(question, page.cursor)
     # Each kind stops by itself: the planner does not stop inside a union.
-    parts = [_first(found, filters, start, page.limit + 1).subquery() for found in _kinds(filters)]
+    parts = [_first(kind, filters, start, page.limit + 1).subquery() for kind in _kinds(filters)]
     whole = union_all(*(select(part) for part in parts)).subquery()
-    rows = connection.execute(_first(whole, Filters(), None, page.limit + 1)).mappings().all()
-    more, rows = len(rows) > page.limit, rows[: page.limit]
-    position = [rows[-1][key] for key in _ORDER] if more else None
+    found = connection.execute(_first(whole, Filters(), None, page.limit + 1)).mappings().all()
+    more, found = len(found) > page.limit, found[: page.limit]
+    position = [found[-1][key] for key in _ORDER] if more else None
     return Page(
-        [loss_record(row) for row in rows],
+        [loss_record(row) for row in found],
         None if position is None else cursors.encode(question, position),
         ListCompleteness("exact"),
     )

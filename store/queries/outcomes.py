@@ -3,50 +3,48 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Connection, Date, Uuid, and_, func, literal, select
-from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy import ARRAY, ColumnElement, Connection, Text, Uuid, and_, bindparam, func, literal, select
 
 from store.ids import run_key
+from store.kept import Kept, Rows, rows
 from store.queries.conditions import Condition
+from store.queries.keys import among, of_asked, of_keys
 from store.queries.outcome_terms import compared
 from store.queries.types_outcomes import OutcomeRecord
 from store.schema import outcomes, runs
 
 SHOWN = 100
 """Outcomes of one run in an answer, its own first."""
-_COLUMNS = tuple(outcomes.c[name] for name in ("name", "item_id", "value", "source", "observed_at"))
 
 
-def of_runs(
-    connection: Connection, keys: Iterable[tuple[UUID, date]], item_id: str | None = None
-) -> Mapping[UUID, Sequence[OutcomeRecord]]:
-    """Return the outcomes by run, the first ``SHOWN`` of each, or those of one item in them."""
-    days: dict[UUID, date] = dict(keys)
-    if not days:
-        return {}
-    asked: list[ColumnElement[bool]] = [
-        outcomes.c.run_key == func.any(literal(list(days), ARRAY(Uuid()))),
-        # Names the partitions: without it every week would be searched.
-        outcomes.c.run_day == func.any(literal(sorted(set(days.values())), ARRAY(Date()))),
-        outcomes.c.value.is_not(None),
-    ]
-    if item_id is not None:
-        asked.append(outcomes.c.item_id == item_id)
+def by_run(found: Rows) -> Mapping[UUID, Sequence[OutcomeRecord]]:
+    """Return the outcomes by run; found: rows of ``OF_RUNS``."""
+    of_run: dict[UUID, list[OutcomeRecord]] = defaultdict(list)
+    for row in found:
+        record = OutcomeRecord(
+            row["name"], row["item_id"] or None, row["value"], row["source"], row["observed_at"]
+        )
+        of_run[row["run_key"]].append(record)
+    return of_run
+
+
+def _first(*clauses: ColumnElement[bool]) -> Kept:
+    """The first ``SHOWN`` outcomes of each run."""
     order = (outcomes.c.item_id, outcomes.c.name)
     number = func.row_number().over(partition_by=outcomes.c.run_key, order_by=order).label("number")
-    found = select(outcomes.c.run_key, *_COLUMNS, number).where(*asked).subquery()
-    rows = connection.execute(
-        select(found).where(found.c.number <= SHOWN).order_by(found.c.run_key, found.c.number)
-    )
-    of_run: dict[UUID, list[OutcomeRecord]] = defaultdict(list)
-    for row in rows:
-        record = OutcomeRecord(row.name, row.item_id or None, row.value, row.source, row.observed_at)
-        of_run[row.run_key].append(record)
-    return of_run
+    columns = (outcomes.c[name] for name in ("run_key", "name", "item_id", "value", "source", "observed_at"))
+    found = select(*columns, number).where(outcomes.c.value.is_not(None), *clauses).subquery()
+    return Kept(select(found).where(found.c.number <= SHOWN).order_by(found.c.run_key, found.c.number))
+
+
+OF_RUNS = _first(among(outcomes))
+"""Of runs given by ``keys.of_keys``."""
+OF_RUN = _first(of_asked(outcomes))
+"""Of the run given by ``keys.asked``."""
+_OF_ITEM = _first(among(outcomes), outcomes.c.item_id == bindparam("asked_item", type_=Text()))
 
 
 def of_item(
@@ -60,8 +58,10 @@ def of_item(
         runs.c.run_key == func.any(literal(keys, ARRAY(Uuid())))
     )
     known = connection.execute(statement).all()
-    found = of_runs(connection, [(row.run_key, row.run_day) for row in known], item_id)
-    return {row.run_id: found[row.run_key] for row in known if row.run_key in found}
+    days = of_keys((row.run_key, row.run_day) for row in known)
+    (found,) = rows(connection, (_OF_ITEM, {**days, "asked_item": item_id}))
+    of_run = by_run(found)
+    return {row.run_id: of_run[row.run_key] for row in known if row.run_key in of_run}
 
 
 def items_of(connection: Connection, key: UUID, condition: Condition) -> frozenset[str]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-from sqlalchemy import RowMapping
+from operator import itemgetter
+from typing import Any, NamedTuple, Protocol
 
 from store.queries.types import (
     ArtifactRecord,
@@ -26,6 +25,14 @@ CHUNK_MISSING = "chunk_missing"
 EXPIRED = "expired"
 CHUNKS = "chunks"
 """What is missing when nobody says how many candidates were in it."""
+
+
+class Row(Protocol):
+    """A row by name of column: a mapping of SQLAlchemy's, or a dict."""
+
+    def __getitem__(self, name: str, /) -> Any:
+        """The value of a column."""
+        ...
 
 
 class Lost(NamedTuple):
@@ -102,14 +109,15 @@ _STEP_AS_STORED = (
 )
 _VERDICT_COLUMNS = ("kept", "eliminated", "scored", "selected", "not_selected", "deferred", "merged")
 _SCORE_STATISTICS = ("min", "max", "mean", "std", "p10", "p50", "p90")
+# Each in one call: a page is thousands of values.
+_run_values, _step_values = itemgetter(*_RUN_AS_STORED), itemgetter(*_STEP_AS_STORED)
+_counts, _scores = itemgetter(*_VERDICT_COLUMNS), itemgetter(*(f"score_{name}" for name in _SCORE_STATISTICS))
 
 
-def run_record(
-    row: RowMapping, lost: Lost = NOTHING_LOST, outcomes: Sequence[OutcomeRecord] = ()
-) -> RunRecord:
+def run_record(row: Row, lost: Lost = NOTHING_LOST, outcomes: Sequence[OutcomeRecord] = ()) -> RunRecord:
     """row: the columns of ``store.queries.runs``."""
     return RunRecord(
-        **{name: row[name] for name in _RUN_AS_STORED},
+        **dict(zip(_RUN_AS_STORED, _run_values(row), strict=True)),
         tags=row["tags"] or {},
         trace_ids=[trace_id.hex for trace_id in row["trace_ids"] or ()],
         flags=flag_records(row["flags"]),
@@ -118,7 +126,7 @@ def run_record(
     )
 
 
-def _run_completeness(row: RowMapping, lost: Lost) -> RunCompleteness:
+def _run_completeness(row: Row, lost: Lost) -> RunCompleteness:
     missing, evidence = _missing(row, lost), _evidence(row, lost)
     if row["status"] in ("running", "waiting"):
         return RunCompleteness("running", evidence, missing)
@@ -127,25 +135,25 @@ def _run_completeness(row: RowMapping, lost: Lost) -> RunCompleteness:
     return RunCompleteness("partial" if missing else "complete", evidence, missing)
 
 
-def step_record(row: RowMapping, lost: Lost = NOTHING_LOST) -> StepRecord:
+def step_record(row: Row, lost: Lost = NOTHING_LOST) -> StepRecord:
     """row: the columns of ``store.queries.steps``."""
     return StepRecord(
-        **{name: row[name] for name in _STEP_AS_STORED},
-        counts=CountsByVerdict(**{name: row[name] for name in _VERDICT_COLUMNS}),
+        **dict(zip(_STEP_AS_STORED, _step_values(row), strict=True)),
+        counts=CountsByVerdict(*_counts(row)),
         reasons=dict(zip(row["reason_codes"] or (), row["reason_counts"] or (), strict=False)),
-        score=ScoreStats(**{name: row[f"score_{name}"] for name in _SCORE_STATISTICS}),
+        score=ScoreStats(*_scores(row)),
         metrics=row["metrics"] or {},
         fields=row["fields"] or {},
         sources=row["sources"] or {},
         trace_id=None if row["trace_id"] is None else row["trace_id"].hex,
         span_id=None if row["span_id"] is None else row["span_id"].hex(),
-        artifacts=[artifact_record(artifact) for artifact in row["artifacts"]],
-        flags=[*flag_records(row["flags"]), *_flags_on_reading(row)],
+        artifacts=[artifact_record(artifact) for artifact in row["artifacts"] or ()],
+        flags=_flags(row),
         completeness=step_completeness(row, lost),
     )
 
 
-def step_completeness(row: RowMapping, lost: Lost = NOTHING_LOST) -> StepCompleteness:
+def step_completeness(row: Row, lost: Lost = NOTHING_LOST) -> StepCompleteness:
     """row: a step's status and decisions_recorded with the columns of ``derived.evidence``."""
     return StepCompleteness(
         metrics="running" if row["status"] == "running" else "exact",
@@ -156,7 +164,7 @@ def step_completeness(row: RowMapping, lost: Lost = NOTHING_LOST) -> StepComplet
     )
 
 
-def _missing(row: RowMapping, lost: Lost) -> Sequence[Missing]:
+def _missing(row: Row, lost: Lost) -> Sequence[Missing]:
     """What nobody explains, what cannot be unpacked, and what the ledger holds."""
     unexplained = int(row["chunks_missing"]) - lost.chunks
     cause = EXPIRED if row["decisions_expired"] else CHUNK_MISSING
@@ -166,7 +174,7 @@ def _missing(row: RowMapping, lost: Lost) -> Sequence[Missing]:
     return [*found, *lost.entries]
 
 
-def _evidence(row: RowMapping, lost: Lost) -> Evidence:
+def _evidence(row: Row, lost: Lost) -> Evidence:
     # Without a number that was announced, the rows do not show what the ledger knows.
     evidence: Evidence = row["evidence"]
     if row["decisions_expired"] and evidence == "none":
@@ -174,7 +182,7 @@ def _evidence(row: RowMapping, lost: Lost) -> Evidence:
     return "partial" if any(entry.what == "decisions" for entry in lost.entries) else evidence
 
 
-def loss_record(row: RowMapping) -> LossRecord:
+def loss_record(row: Row) -> LossRecord:
     """row: the columns of ``store.queries.losses``."""
     return LossRecord(
         run_id=row["run_id"],
@@ -195,10 +203,12 @@ def sent_number(attempt_key: str) -> int | None:
     return int(attempt_key) if attempt_key.isdecimal() and len(attempt_key) < 10 else None
 
 
-def _flags_on_reading(row: RowMapping) -> Sequence[FlagRecord]:
-    """Not stored, because a chunk that arrives later would make them untrue."""
-    known = {flag["code"] for flag in row["flags"] or ()}
-    flags = []
+def _flags(row: Row) -> Sequence[FlagRecord]:
+    """As stored, and what is not, because a chunk that arrives later would make it untrue."""
+    flags = flag_records(row["flags"])
+    if not (row["chunks_missing"] or row["chunks_unreadable"]):
+        return flags
+    known = {flag.code for flag in flags}
     if row["chunks_missing"] and "decisions_missing" not in known and not row["decisions_expired"]:
         flags.append(FlagRecord("decisions_missing", "decisions", row["decisions_recorded"]))
     if row["chunks_unreadable"] and "decisions_unreadable" not in known:

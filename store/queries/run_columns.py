@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from store.decisions import DecisionColumns, unpack
+from store.decision_text import open_columns
+from store.decisions import DecisionColumns
+from store.engine import BINARY
 from store.ids import run_key
 from store.queries.derived import readable
 from store.schema import decisions, runs, steps
@@ -17,7 +19,6 @@ MAX_DECISIONS = 1_000_000
 """Of one run; 100,000 take 12 ms of processor time and 15 MB."""
 MAX_PACKED_BYTES = 32 << 20
 """Of one run: checks and texts take far more than a million plain decisions, 12 to 24 bytes each."""
-_CHUNKS_AT_ONCE = 64
 
 StepKey = tuple[str, str]
 """(step_id, attempt_key)."""
@@ -73,11 +74,11 @@ def run_columns(
             select(*place, decisions.c.data)
             .where(*of_run, decisions.c.step_id.in_({step_id for step_id, _ in chosen}))
             .order_by(*place, decisions.c.chunk_index),
-            execution_options={"yield_per": _CHUNKS_AT_ONCE},
+            execution_options=BINARY,
         )
         for step_id, attempt_key, data in chunks:
             if (step_id, attempt_key) in chosen:
-                found.setdefault((step_id, attempt_key), []).append(unpack(data))
+                found.setdefault((step_id, attempt_key), []).append(open_columns(data))
     spans = connection.execute(
         select(steps.c.step_id, steps.c.attempt_key, steps.c.parent_span_id).where(
             steps.c.run_key == key, steps.c.run_day == day, steps.c.parent_span_id.is_not(None)

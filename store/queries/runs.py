@@ -7,55 +7,28 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    FromClause,
-    RowMapping,
     Select,
-    Text,
-    Uuid,
-    bindparam,
-    cast,
-    func,
-    or_,
     select,
     true,
 )
 
-from store.engine import KEPT
-from store.ids import run_key
-from store.queries import bounds, outcomes
+from store import schema
+from store.kept import Kept, Rows, rows
+from store.queries import bounds, losses, outcomes, steps
 from store.queries.cursor import Cursors, SortKey, after
-from store.queries.derived import RUN_FUNNEL, of_run, run_evidence
+from store.queries.derived import RUN_FUNNEL, funnel, run_evidence
 from store.queries.filters import Filters, PageRequest
-from store.queries.keys import RUN_KEY, values, wanted
-from store.queries.losses import of_runs
+from store.queries.keys import RUN_KEY, asked, in_days, of_asked, of_keys, values, wanted
 from store.queries.records import NOTHING_LOST, run_record
-from store.queries.status import RUN_DURATION_MS, RUN_ENDED_AT, RUN_STATUS, clock
-from store.queries.types import ListCompleteness, Page, RunRecord
-from store.schema import artifacts, decisions, losses, runs, steps
+from store.queries.shown import PLAINLY_SHOWN, SHOWN, day_of
+from store.queries.status import RUN_DURATION_MS, RUN_ENDED_AT, clock, run_status
+from store.queries.types import ListCompleteness, Page, RunDetail, RunRecord
+from store.schema import runs
 
 # As ix_runs_started is built: a page is a walk along the index.
 _ORDER = (SortKey(runs.c.started_at, descending=True), SortKey(runs.c.run_key))
-_EVIDENCE = run_evidence(runs)
-
-
-def _holds(table: FromClause) -> ColumnElement[bool]:
-    return select(table.c.run_key).where(of_run(table, runs)).correlate(runs).exists()
-
-
-SHOWN = or_(
-    runs.c.content_hash.is_not(None),
-    runs.c.start_copy.is_not(None),
-    runs.c.wait_at.is_not(None),
-    runs.c.run_id.is_distinct_from(func.replace(cast(runs.c.trace_ids[1], Text), "-", "")),
-    *(_holds(table) for table in (steps, decisions, artifacts, losses)),
-)
-"""
-Not a trace's own run of which nothing is left, because another run took its steps in (decision 0020).
-
-In this order, so that of nearly every run one column is read.
-"""
+_FUNNEL, _EVIDENCE = funnel(runs, in_days), run_evidence(runs, in_days)
 
 
 def list_runs(
@@ -74,11 +47,14 @@ def list_runs(
     with steps, driven by (step_type, drop_ratio) or by (started_at), whichever is rarer.
     """
     question = filters.identity("runs")
-    statement = matching(connection, filters).add_columns(runs.c.started_at).limit(page.limit + 1)
+    statement = _satisfying(connection, filters).limit(page.limit + 1)
     if page.cursor is not None:
         statement = statement.where(after(_ORDER, cursors.decode(question, page.cursor)))
     clocked = clock(now, default_timeout_s)
-    found = connection.execute(statement, clocked).all()
+    shown = statement.add_columns(runs.c.started_at, PLAINLY_SHOWN.label("shown"))
+    found = connection.execute(shown, clocked).all()
+    if not all(row.shown for row in found):
+        found = connection.execute(shown.where(SHOWN), clocked).all()
     more, found = len(found) > page.limit, found[: page.limit]
     records = runs_by_key(connection, found, clocked)
     position = [found[-1].started_at, found[-1].run_key] if more else None
@@ -91,10 +67,15 @@ def list_runs(
 
 def matching(connection: Connection, filters: Filters) -> Select[Any]:
     """Return the keys of the runs that satisfy all filters, newest start first; it needs ``clock``."""
+    return _satisfying(connection, filters).where(SHOWN)
+
+
+def _satisfying(connection: Connection, filters: Filters) -> Select[Any]:
+    """Also those that are not ``SHOWN``."""
     days = []
     if filters.step:
-        days = bounds.run_days(connection, steps, "runs", bounds.window(filters.own))
-    wanted = select(runs.c.run_key).where(*filters.clauses(days), SHOWN)
+        days = bounds.run_days(connection, schema.steps, "runs", bounds.window(filters.own))
+    wanted = select(runs.c.run_key, runs.c.run_day).where(*filters.clauses(days))
     if filters.needs_funnel:
         wanted = wanted.join_from(runs, RUN_FUNNEL, true())
     return wanted.order_by(*(key.ordered() for key in _ORDER))
@@ -106,45 +87,72 @@ def runs_by_key(
     """Return the runs with these keys, newest start first. keys: rows as of ``matching``."""
     if not keys:
         return []
-    rows = connection.execute(_SHOWN, {**clocked, **values(RUN_KEY, keys)}).mappings().all()
-    return _with_losses(connection, rows)
-
-
-def _with_losses(connection: Connection, rows: Sequence[RowMapping]) -> list[RunRecord]:
-    lost = of_runs(connection, rows)
-    known = outcomes.of_runs(connection, [(row["run_key"], row["run_day"]) for row in rows])
-    return [
-        run_record(row, lost.get(row["run_key"], NOTHING_LOST), known.get(row["run_key"], ())) for row in rows
-    ]
+    in_runs = of_keys((key, day) for key, day, *_ in keys)
+    asked_for = {**clocked, **in_runs, **values(RUN_KEY, keys)}
+    answers = rows(connection, (_SHOWN, asked_for), (losses.NAMED, in_runs), (outcomes.OF_RUNS, in_runs))
+    return _shown(connection, *answers)
 
 
 def one_run(
     connection: Connection, run_id: str, *, now: datetime, default_timeout_s: float
 ) -> RunRecord | None:
     """Return the run, or None when nothing of it has arrived."""
-    asked = {**clock(now, default_timeout_s), "asked_run": run_key(run_id)}
-    row = connection.execute(_ONE, asked).mappings().first()
-    # By its old name an erased run is unknown.
-    return None if row is None or row["run_id"] != run_id else _with_losses(connection, [row])[0]
+    day = day_of(connection, run_id)
+    if day is None:
+        return None
+    of_run = asked(run_id, day)
+    return _one(connection, rows(connection, *_about(of_run, clock(now, default_timeout_s))))
+
+
+def run_detail(
+    connection: Connection, run_id: str, *, now: datetime, default_timeout_s: float
+) -> RunDetail | None:
+    """Return the run with its first steps, or None when nothing of it has arrived."""
+    day = day_of(connection, run_id)
+    if day is None:
+        return None
+    of_run = asked(run_id, day)
+    about = _about(of_run, clock(now, default_timeout_s))
+    *answers, of_steps = rows(connection, *about, steps.first_of_run(of_run))
+    return RunDetail(_one(connection, answers), steps.records(connection, of_steps, answers[1]))
+
+
+def _about(of_run: Mapping[str, Any], clocked: Mapping[str, Any]) -> Sequence[tuple[Kept, Mapping[str, Any]]]:
+    """What is asked of one run; of_run: ``keys.asked``."""
+    return (_ONE, {**clocked, **of_run}), (losses.NAMED_OF_RUN, of_run), (outcomes.OF_RUN, of_run)
+
+
+def _one(connection: Connection, answers: Sequence[Rows]) -> RunRecord:
+    """The run from the answers to ``_about``."""
+    (record,) = _shown(connection, *answers)
+    return record
+
+
+def _shown(connection: Connection, found: Rows, named: Rows, known: Rows) -> list[RunRecord]:
+    lost, of_run = losses.of_runs(connection, found, named), outcomes.by_run(known)
+    return [
+        run_record(row, lost.get(row["run_key"], NOTHING_LOST), of_run.get(row["run_key"], ()))
+        for row in found
+    ]
 
 
 def _records() -> Select[Any]:
     return (
         select(
             *(runs.c[name] for name in _COLUMNS),
-            RUN_STATUS.label("status"),
+            run_status(in_days).label("status"),
             RUN_ENDED_AT.label("ended_at"),
             RUN_DURATION_MS.label("duration_ms"),
-            RUN_FUNNEL.c.steps_count,
-            RUN_FUNNEL.c.candidates_in,
-            RUN_FUNNEL.c.candidates_out,
-            RUN_FUNNEL.c.drop_ratio,
+            _FUNNEL.c.steps_count,
+            _FUNNEL.c.candidates_in,
+            _FUNNEL.c.candidates_out,
+            _FUNNEL.c.drop_ratio,
             _EVIDENCE.c.grade.label("evidence"),
             _EVIDENCE.c.expired.label("decisions_expired"),
             _EVIDENCE.c.missing.label("chunks_missing"),
             _EVIDENCE.c.unreadable.label("chunks_unreadable"),
         )
-        .join_from(runs, RUN_FUNNEL, true())
+        .join_from(runs, _FUNNEL, true())
         .join(_EVIDENCE, true())
     )
 
@@ -174,14 +182,11 @@ _COLUMNS = (
 )
 # Built once: putting a statement together takes longer than the database needs to answer it.
 _KEYS = wanted(RUN_KEY)
-_SHOWN = (
-    _records()
-    .where(runs.c.run_key == _KEYS.c.run_key)
-    .order_by(*(key.ordered() for key in _ORDER))
-    .execution_options(**KEPT)
+_SHOWN = Kept(
+    _records().where(runs.c.run_key == _KEYS.c.run_key).order_by(*(key.ordered() for key in _ORDER)),
+    opens_few=True,
 )
-_ASKED = bindparam("asked_run", type_=Uuid())
-_ONE = _records().where(runs.c.run_key == _ASKED, SHOWN).limit(1).execution_options(**KEPT)
+_ONE = Kept(_records().where(of_asked(runs)).limit(1), opens_few=True)
 
 
 def _completeness(records: list[RunRecord]) -> ListCompleteness:

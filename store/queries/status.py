@@ -27,6 +27,7 @@ from sqlalchemy import (
     or_,
 )
 
+from store.queries.derived import Condition, anywhere
 from store.rows import FINAL_END
 from store.schema import runs, steps
 
@@ -42,12 +43,13 @@ def clock(now: datetime, default_timeout_s: float) -> dict[str, Any]:
     return {"now": now, "default_timeout_s": default_timeout_s}
 
 
-def _news_since_wait() -> ColumnElement[bool]:
+def _news_since_wait(within: Condition) -> ColumnElement[bool]:
     # As sent, not as received: a step that was delayed on the way did not wake the run.
     step = steps.alias("step_since_wait")
     woken = exists().where(
         step.c.run_key == runs.c.run_key,
         step.c.run_day == runs.c.run_day,
+        within(step),
         or_(step.c.started_at > runs.c.wait_at, step.c.ended_at > runs.c.wait_at),
     )
     return or_(func.coalesce(runs.c.run_started_at > runs.c.wait_at, False), woken)
@@ -63,21 +65,26 @@ ENDED: ColumnElement[bool] = and_(
         runs.c.end_sent_ns >= literal_column(str(FINAL_END), BigInteger),
     ),
 )
-_ASLEEP = and_(runs.c.wait_at.is_not(None), ~_news_since_wait())
-# greatest() passes over nulls: a wait that named no end is timed from the last news.
-_QUIET_SINCE = case(
-    (_ASLEEP, func.greatest(runs.c.last_received_at, runs.c.wait_until)), else_=runs.c.last_received_at
-)
 # In seconds, not as an interval: a timeout of 1e300 s overflows an interval and would fail the query.
-_QUIET_S = extract("epoch", _NOW - _QUIET_SINCE)
 _TIMEOUT_S = func.coalesce(runs.c.timeout_s, _DEFAULT_TIMEOUT_S)
 
-RUN_STATUS: ColumnElement[str] = case(
-    (ENDED, runs.c.terminal_status),
-    (_QUIET_S > _TIMEOUT_S, "incomplete"),
-    (_ASLEEP, "waiting"),
-    else_="running",
-)
+
+def run_status(within: Condition = anywhere) -> ColumnElement[str]:
+    """Return the status; it needs ``clock``. within: where the run's steps lie, if it is known."""
+    asleep = and_(runs.c.wait_at.is_not(None), ~_news_since_wait(within))
+    # greatest() passes over nulls: a wait that named no end is timed from the last news.
+    since = case(
+        (asleep, func.greatest(runs.c.last_received_at, runs.c.wait_until)), else_=runs.c.last_received_at
+    )
+    return case(
+        (ENDED, runs.c.terminal_status),
+        (extract("epoch", _NOW - since) > _TIMEOUT_S, "incomplete"),
+        (asleep, "waiting"),
+        else_="running",
+    )
+
+
+RUN_STATUS = run_status()
 RUN_ENDED_AT: ColumnElement[datetime | None] = case((ENDED, runs.c.ended_at))
 """Null while the run goes on, also when it went on after an end."""
 RUN_DURATION_MS: ColumnElement[float | None] = case((ENDED, runs.c.duration_ms))

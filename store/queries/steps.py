@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -10,10 +10,8 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Integer,
-    RowMapping,
     Select,
     Table,
-    Uuid,
     and_,
     bindparam,
     func,
@@ -23,16 +21,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.visitors import iterate
 
-from store.engine import KEPT
-from store.ids import run_key
-from store.queries import bounds
+from store.kept import Kept, Rows, rows
+from store.queries import bounds, losses
 from store.queries.artifacts import of_one_step
 from store.queries.cursor import Cursors, SortKey, after
-from store.queries.derived import STEP_EVIDENCE, of_run, of_step, ordinals
+from store.queries.derived import evidence, of_run, of_step, ordinals
 from store.queries.filters import Filters, PageRequest
-from store.queries.keys import STEP_KEY, values, wanted
-from store.queries.losses import of_steps
-from store.queries.records import NOTHING_LOST, step_record
+from store.queries.keys import STEP_KEY, asked, in_days, of_asked, of_keys, values, wanted
+from store.queries.records import NOTHING_LOST, Row, step_record
+from store.queries.shown import day_of
 from store.queries.types import ListCompleteness, Page, StepRecord
 from store.schema import runs, steps
 
@@ -90,54 +87,76 @@ def steps_by_key(connection: Connection, keys: Sequence[Sequence[Any]]) -> list[
     """Return the steps with these keys, newest start first; keys: rows as of ``matching``."""
     if not keys:
         return []
-    return _with_losses(connection, connection.execute(_SHOWN, values(STEP_KEY, keys)).mappings().all())
+    in_runs = of_keys((key, day) for key, day, *_ in keys)
+    shown = {**in_runs, **values(STEP_KEY, keys)}
+    found, named = rows(connection, (_SHOWN, shown), (losses.NAMED, in_runs))
+    return records(connection, found, named)
 
 
 def _shown(keys: FromClause) -> Select[Any]:
     # The places in their runs of these steps only, whatever the filters left out.
     of_shown = select(keys.c.run_key, keys.c.run_day)
-    numbered = ordinals(lambda step: tuple_(step.c.run_key, step.c.run_day).in_(of_shown))
-    return _records(numbered).join(keys, of_step(steps, keys)).order_by(*(key.ordered() for key in _ORDER))
+    numbered = ordinals(
+        lambda step: and_(tuple_(step.c.run_key, step.c.run_day).in_(of_shown), in_days(step))
+    )
+    return _statement(numbered).join(keys, of_step(steps, keys)).order_by(*(key.ordered() for key in _ORDER))
 
 
 def steps_of_run(connection: Connection, run_id: str, *, limit: int = MAX_STEPS) -> list[StepRecord]:
     """Return the first steps of a run in order; empty for an unknown run."""
-    asked = {"asked_run": run_key(run_id), "asked_steps": limit}
-    return _with_losses(connection, connection.execute(_FIRST_OF_RUN, asked).mappings().all())
+    day = day_of(connection, run_id)
+    if day is None:
+        return []
+    of_run = asked(run_id, day)
+    found, named = rows(connection, first_of_run(of_run, limit), (losses.NAMED_OF_RUN, of_run))
+    return records(connection, found, named)
+
+
+def first_of_run(of_run: Mapping[str, Any], limit: int = MAX_STEPS) -> tuple[Kept, Mapping[str, Any]]:
+    """Return the statement that gives rows for ``records``, and its parameters; of_run: ``keys.asked``."""
+    return _FIRST_OF_RUN, {**of_run, "asked_steps": limit}
 
 
 def named_steps_of_run(
     connection: Connection, run_id: str, keys: Collection[tuple[str, str]]
 ) -> list[StepRecord]:
     """Return the steps of a run with these (step_id, attempt_key), in order; unknown ones are left out."""
-    if not keys:
+    day = day_of(connection, run_id) if keys else None
+    if day is None:
         return []
     named = _OF_RUN.where(tuple_(steps.c.step_id, steps.c.attempt_key).in_(list(keys)))
-    rows = connection.execute(named, {"asked_run": run_key(run_id)}).mappings().all()
-    return _with_losses(connection, rows)
+    return records(connection, connection.execute(named, asked(run_id, day)).mappings().all())
 
 
-def page_of_run(connection: Connection, cursors: Cursors, run_id: str, page: PageRequest) -> Page[StepRecord]:
-    """Return a page of the steps of a run in order; empty for an unknown run."""
+def page_of_run(
+    connection: Connection, cursors: Cursors, run_id: str, page: PageRequest
+) -> Page[StepRecord] | None:
+    """Return a page of the steps of a run in order; None for an unknown run."""
+    day = day_of(connection, run_id)
+    if day is None:
+        return None
     question = repr(("steps of run", run_id))
     statement = _OF_RUN.limit(page.limit + 1)
     if page.cursor is not None:
         statement = statement.where(after(_RUN_ORDER, cursors.decode(question, page.cursor)))
-    rows = connection.execute(statement, {"asked_run": run_key(run_id)}).mappings().all()
-    more, rows = len(rows) > page.limit, rows[: page.limit]
-    last = rows[-1] if more else None
+    found = connection.execute(statement, asked(run_id, day)).mappings().all()
+    more, found = len(found) > page.limit, found[: page.limit]
+    last = found[-1] if more else None
     position = None if last is None else [last[name] for name in _RUN_ORDER_NAMES]
-    return _page(_with_losses(connection, rows), cursors, question, position)
+    return _page(records(connection, found), cursors, question, position)
 
 
-def _with_losses(connection: Connection, rows: Sequence[RowMapping]) -> list[StepRecord]:
-    lost = of_steps(connection, rows)
-    keys = ((row["run_key"], row["step_id"], row["attempt_key"]) for row in rows)
-    return [step_record(row, lost.get(key, NOTHING_LOST)) for row, key in zip(rows, keys, strict=True)]
+def records(connection: Connection, found: Sequence[Row], named: Rows | None = None) -> list[StepRecord]:
+    """Return the steps; named: runs that the ledger of losses names, if it has been asked."""
+    lost = losses.of_steps(connection, found, named)
+    if not lost:
+        return [step_record(row) for row in found]
+    keys = ((row["run_key"], row["step_id"], row["attempt_key"]) for row in found)
+    return [step_record(row, lost.get(key, NOTHING_LOST)) for row, key in zip(found, keys, strict=True)]
 
 
-def _records(numbered: FromClause) -> Select[Any]:
-    found, attached = STEP_EVIDENCE, _ARTIFACTS
+def _statement(numbered: FromClause) -> Select[Any]:
+    found, attached = evidence(steps, in_days), of_one_step(steps, in_days)
     return (
         select(
             *(column for column in steps.c if column.name not in _OVERRIDDEN),
@@ -161,6 +180,7 @@ def _records(numbered: FromClause) -> Select[Any]:
         .join(_RUN, true())
         .join(found, true())
         .join(attached, true())
+        .where(in_days(steps))
     )
 
 
@@ -181,12 +201,7 @@ _OVERRIDDEN = frozenset(
     | {"deliveries", "received_at"}
 )
 
-_ARTIFACTS = of_one_step(steps)
-# Built once: putting the statement together takes longer than the database needs to answer it.
-_ASKED = bindparam("asked_run", type_=Uuid())
-# The day as a subquery, so that only the run's partition is opened.
-_ASKED_DAY = select(runs.c.run_day).where(runs.c.run_key == _ASKED).scalar_subquery()
-_NUMBERED = ordinals(lambda step: and_(step.c.run_key == _ASKED, step.c.run_day == _ASKED_DAY))
+_NUMBERED = ordinals(of_asked)
 _RUN_ORDER_NAMES = (
     "sort_index",
     "sort_started_at",
@@ -196,9 +211,9 @@ _RUN_ORDER_NAMES = (
     "attempt_key",
 )
 _RUN_ORDER = tuple(SortKey(_NUMBERED.c[name]) for name in _RUN_ORDER_NAMES)
-_OF_RUN = _records(_NUMBERED).order_by(*(key.ordered() for key in _RUN_ORDER))
-_FIRST_OF_RUN = _OF_RUN.limit(bindparam("asked_steps", type_=Integer)).execution_options(**KEPT)
-_SHOWN = _shown(wanted(STEP_KEY)).execution_options(**KEPT)
+_OF_RUN = _statement(_NUMBERED).order_by(*(key.ordered() for key in _RUN_ORDER))
+_FIRST_OF_RUN = Kept(_OF_RUN.limit(bindparam("asked_steps", type_=Integer)), opens_few=True)
+_SHOWN = Kept(_shown(wanted(STEP_KEY)), opens_few=True)
 
 
 def _page(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -72,10 +73,10 @@ def asked(rest: httpx.Client, **parameters: Any) -> Any:
     return response.json()
 
 
-def told(rest: httpx.Client, *arguments: str) -> str:
+def told(rest: httpx.Client, *arguments: str, named: Sequence[str] = ("shop/prices",)) -> str:
     """What ``xray culprits`` writes to stdout."""
     done = subprocess.run(
-        [sys.executable, "-m", "cli", "culprits", "shop/prices", "--url", str(rest.base_url), *arguments],
+        [sys.executable, "-m", "cli", "culprits", *named, "--url", str(rest.base_url), *arguments],
         cwd=ROOT,
         env=environment({}),
         capture_output=True,
@@ -111,7 +112,7 @@ def test_a_shift_too_faint_for_one_run_shows_in_all_of_them(shelf: Shelf, rest: 
     assert found["summary"][0] == f"{SINCE} runs since, held together against {BEFORE} runs before."
     assert asked(rest) == found
     assert json.loads(told(rest, "--since", found["since"], "--json")) == found
-    shown = told(rest, "--since", found["since"]).splitlines()
+    shown = told(rest, "--since", found["since"], named=("-p", "shop/prices")).splitlines()
     assert shown[: len(found["summary"])] == found["summary"]
     assert any(line.startswith("price ") for line in shown)
 

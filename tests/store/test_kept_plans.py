@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
+from store.engine import read_engine
 from store.errors import Unavailable
+from store.queries import runs
 from store.reader import Reader
-from tests.fixtures.reading import Shelf, run_copy
+from tests.fixtures.reading import START, Shelf, run_copy, step_copy
 
 
 def test_a_migration_under_kept_plans(shelf: Shelf, reader: Reader, database_url: str) -> None:
@@ -22,3 +25,53 @@ def test_a_migration_under_kept_plans(shelf: Shelf, reader: Reader, database_url
     run = reader.run("r")
     assert run is not None
     assert run.entity == "P1"
+
+
+def test_what_shows_a_run_is_planned_once(shelf: Shelf, database_url: str) -> None:
+    """Although a plan for its day would look cheaper; and what follows is planned for its values."""
+    shelf.put(run_copy("r"), step_copy("r", "s"))
+    engine = read_engine(database_url, statement_timeout_ms=60_000)
+    with engine.begin() as connection:
+        for _ in range(7):
+            found = runs.run_detail(connection, "r", now=START, default_timeout_s=900.0)
+            assert found is not None
+            assert [step.step_id for step in found.steps] == ["s"]
+        plans = connection.execute(
+            text(
+                "SELECT generic_plans, custom_plans FROM pg_prepared_statements"
+                " WHERE statement LIKE '%sort_index%' OR statement LIKE '%terminal_status%'"
+            )
+        )
+        assert [tuple(row) for row in plans] == [(7, 0), (7, 0)]
+        assert connection.scalar(text("SELECT current_setting('plan_cache_mode')")) == "auto"
+    engine.dispose()
+
+
+def test_a_connection_that_was_closed_meanwhile(shelf: Shelf, reader: Reader, database_url: str) -> None:
+    """Who asks next gets an answer, by another connection."""
+    shelf.put(run_copy("r"))
+    assert reader.run("r") is not None
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            " WHERE application_name = 'xray-read' AND datname = current_database()"
+        ).fetchall()
+    assert ended == [(True,)]
+    assert reader.run("r") is not None
+
+
+def test_keys_of_any_text(shelf: Shelf, reader: Reader) -> None:
+    """Keys go to the server as arrays written by us: nothing in a step id ends one."""
+    names = ['a"b', "a\\b", "{a,b}", "NULL", " a ", "'", "ä\n", "$1"]
+    shelf.put(run_copy("r"), *(step_copy("r", name) for name in names))
+    assert sorted(step.step_id for step in reader.steps().items) == sorted(names)
+
+
+def test_integers_of_any_size_in_json(shelf: Shelf, reader: Reader) -> None:
+    """They come back as they went in, not as the nearest float."""
+    sent = {"id": 2**70 + 1, "small": -1, "share": 0.5, "text": "ä"}
+    shelf.put(run_copy("r", input=sent), step_copy("r", "s", reasoning=sent))
+    found = reader.run_detail("r")
+    assert found is not None
+    assert found.run.input == sent
+    assert found.steps[0].reasoning == sent

@@ -1,0 +1,117 @@
+"""
+The decisions of a chunk as their stored text, of which each column is read when it is first asked for.
+
+Whoever audits a run asks for verdicts and for items alone, and for most of the items only whether they are
+those of another step: that can be told from the texts, without an object for each of 500,000.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Set
+from itertools import compress
+from typing import Any
+
+import orjson
+
+from store.decisions import BETWEEN, WIRE_NAMES, DecisionColumns, columns_of, text_of
+
+_BY_WIRE_NAME = {wire_name.encode(): name for name, wire_name in WIRE_NAMES.items()}
+_KNOWN = frozenset((*_BY_WIRE_NAME, b"v"))
+_WORD = re.compile(rb"[^\s\[\]{},:\"]+")
+"""A number, true, false or null."""
+
+
+class StoredColumns(DecisionColumns):
+    """Columns of which a slot is filled when it is first asked for; made by ``open_columns``."""
+
+    __slots__ = ("_lies", "_text")
+
+    _text: bytes
+    _lies: Mapping[str, slice]
+    """Where in the text the value of a column lies; one that is not there was not recorded."""
+
+    def may_name(self, item_ids: Set[str]) -> bool:
+        lies = self._items_lie()
+        if lies is None:
+            return super().may_name(item_ids)
+        return any(self._text.find(orjson.dumps(item), lies.start, lies.stop) >= 0 for item in item_ids)
+
+    def joined(self, chosen: bytes) -> bytes | None:
+        lies = self._items_lie()
+        if lies is None:
+            return None
+        items = self._text[lies.start + 2 : lies.stop - 2]
+        if 0 not in chosen:
+            return items
+        one_by_one = items.split(BETWEEN)
+        return BETWEEN.join(compress(one_by_one, chosen)) if len(one_by_one) == len(chosen) else None
+
+    def _items_lie(self) -> slice | None:
+        # What ``dataclasses.replace`` makes of one has all its columns, and no text.
+        lies: Mapping[str, slice] = getattr(self, "_lies", {})
+        return lies.get("item")
+
+    def __getattr__(self, name: str) -> Any:
+        # Called for a column only while its slot is empty.
+        if name not in WIRE_NAMES:
+            raise AttributeError(name)
+        lies = self._lies.get(name)
+        value = None if lies is None else orjson.loads(self._text[lies])
+        object.__setattr__(self, name, value)  # frozen for all others
+        return value
+
+
+def _lying(text: bytes) -> Mapping[str, slice] | None:
+    """
+    Where the value of each column lies; None where only a parser can tell.
+
+    Without an escape a quote begins or ends a text. Whoever takes one for the other comes to a name that
+    consists of what stands between two texts, and that no column has.
+    """
+    if b"\\" in text:
+        return None
+    found: dict[str, slice] = {}
+    at, last = 1, len(text) - 1
+    while at < last:
+        named = text.find(b'":', at)
+        name, start = text[at + 1 : named], named + 2
+        if name not in _KNOWN or text[at] != ord('"'):
+            return None
+        match text[start : start + 1]:
+            case b"[":
+                end = text.find(b"]", start) + 1
+            case b'"':
+                end = text.find(b'"', start + 1) + 1
+            case b"{":  # the rules, where the client puts them
+                end = last if _is_json(text[start:last]) else 0
+            case _:
+                word = _WORD.match(text, start)
+                end = 0 if word is None else word.end()
+        if text[end : end + 1] != (b"," if end < last else b"}"):
+            return None
+        if name in _BY_WIRE_NAME:
+            # Given twice, the last counts, as it does for the parser.
+            found[_BY_WIRE_NAME[name]] = slice(start, end)
+        at = end + 1
+    return found
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def open_columns(data: bytes) -> DecisionColumns:
+    """As ``unpack``, for whoever needs some of the columns."""
+    text = text_of(data)
+    lies = _lying(text)
+    if lies is None:
+        return columns_of(text)
+    opened = StoredColumns.__new__(StoredColumns)
+    object.__setattr__(opened, "_text", text)
+    object.__setattr__(opened, "_lies", lies)
+    return opened
