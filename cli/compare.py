@@ -45,6 +45,7 @@ def compare(
         str | None,
         typer.Option("--good", metavar="EXPRESSION", help="The runs beside them; else all that are not bad."),
     ] = None,
+    named: options.PipelineArgument = None,
     pipeline: options.Pipeline = None,
     started_after: options.After = None,
     started_before: options.Before = None,
@@ -66,7 +67,7 @@ def compare(
     parameters = options.present(
         bad=bad,
         good=good,
-        pipeline=pipeline,
+        pipeline=options.one_pipeline(named, pipeline),
         started_after=started_after,
         started_before=started_before,
         q=where,

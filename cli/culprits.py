@@ -11,6 +11,7 @@ import typer
 
 from cli import options, words
 from cli.client import ApiClient
+from cli.errors import UsageError
 from cli.tables import Column, console, print_json, print_line, print_table
 
 
@@ -33,8 +34,9 @@ SHOWN = 5
 
 
 def culprits(
-    pipeline: Annotated[str, typer.Argument(help="The pipeline.")],
     since: Annotated[str, typer.Option(metavar="TIME", help="When it changed, RFC 3339.")],
+    named: options.PipelineArgument = None,
+    pipeline: options.Pipeline = None,
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="End of the runs that are looked at, RFC 3339.")
     ] = None,
@@ -49,9 +51,12 @@ def culprits(
 
     Shows what is too faint for one run; of one run, ask `xray explain`.
     """
+    asked = options.one_pipeline(named, pipeline)
+    if asked is None:
+        raise UsageError("one pipeline must be named: xray culprits PIPELINE --since TIME")
     parameters = options.present(since=since, until=until, version=version)
     with ApiClient(url) as api:
-        answer = api.get("pipelines", pipeline, "culprits", parameters=parameters)
+        answer = api.get("pipelines", asked, "culprits", parameters=parameters)
     if as_json:
         print_json(answer)
         return

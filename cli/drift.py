@@ -32,6 +32,7 @@ _COLUMNS = (
 
 
 def drift(
+    named: options.PipelineArgument = None,
     pipeline: options.Pipeline = None,
     window: Annotated[str, typer.Option(help="The latest time, which is looked at: 90m, 6h, 1d.")] = "1d",
     against: Annotated[str, typer.Option(help="The time before it, which it is held against.")] = "7d",
@@ -51,7 +52,7 @@ def drift(
     With the version, configuration or model that came with it.
     """
     parameters = options.present(
-        pipeline=pipeline,
+        pipeline=options.one_pipeline(named, pipeline),
         window=window,
         against=against,
         until=until,

@@ -49,6 +49,10 @@ Cursor = Annotated[
 
 Pipeline = Annotated[str | None, typer.Option("--pipeline", "-p", help="Only of this pipeline.")]
 
+PipelineArgument = Annotated[
+    str | None, typer.Argument(metavar="[PIPELINE]", help="Only of this pipeline; -p says the same.")
+]
+
 After = Annotated[
     str | None,
     typer.Option("--started-after", metavar="TIME", help="Started at or after this RFC 3339 time."),
@@ -58,6 +62,13 @@ Before = Annotated[
     str | None,
     typer.Option("--started-before", metavar="TIME", help="Started before this RFC 3339 time."),
 ]
+
+
+def one_pipeline(argument: str | None, option: str | None) -> str | None:
+    """The pipeline that is meant, said either way; raises ``UsageError`` when both name another."""
+    if None not in (argument, option) and argument != option:
+        raise UsageError(f"two pipelines are named, {argument} and --pipeline {option}: one is accepted")
+    return option if argument is None else argument
 
 
 def pairs(option: str, given: Iterable[str] | None) -> Parameters:

@@ -35,8 +35,8 @@ def _between(step: Mapping[str, Any]) -> str:
 
 _STEPS = (
     Column("STEP", lambda step: words.text(step["step"])),
-    Column("OUT WAS", lambda step: words.count(step["was"]), "right", whole=True),
-    Column("WOULD BE", _between, "right"),
+    Column("LET THROUGH", lambda step: words.count(step["was"]), "right", whole=True),
+    Column("WOULD LET THROUGH", _between, "right"),
     Column("EVIDENCE", lambda step: step["evidence"]),
 )
 
@@ -44,16 +44,25 @@ _STEPS = (
 def _rests_on(item: Mapping[str, Any]) -> str:
     for cited in item["because"]:
         if cited["value"] is not None and cited["threshold"] is not None:
-            return f"{words.number(cited['value'])} against {words.number(cited['threshold'])}"
-    return words.NULL
+            return f"value {words.number(cited['value'])}, limit {words.number(cited['threshold'])}"
+    scores = [cited["score"] for cited in item["because"] if cited["score"] is not None]
+    return f"score {words.number(scores[0])}" if scores else words.NULL
+
+
+def _fate(verdict: str | None, step_id: str, item: Mapping[str, Any]) -> str:
+    """``not selected at rank``: the last step that had a say."""
+    if verdict is None or verdict == "unknown":
+        return words.text(verdict)
+    names = {cited["step_id"]: cited["step"] for cited in item["because"]}
+    return f"{verdict.replace('_', ' ')} at {names.get(step_id, step_id)}"
 
 
 _ITEMS = (
     Column("ITEM", lambda item: item["item_id"], whole=True),
-    Column("WAS", lambda item: words.text(item["was"]), whole=True),
-    Column("WOULD BE", lambda item: item["now"], whole=True),
-    Column("", lambda item: item["certainty"], whole=True),
-    Column("VALUE", _rests_on, "right"),
+    Column("WAS", lambda item: _fate(item["was"], item["was_at"], item), whole=True),
+    Column("WOULD BE", lambda item: _fate(item["now"], item["now_at"], item), whole=True),
+    Column("SURELY", lambda item: item["certainty"], whole=True),
+    Column("BECAUSE OF", _rests_on),
     Column("WHY NOT CERTAIN", lambda item: words.text(item["cause_text"])),
 )
 
@@ -136,7 +145,8 @@ def _heading(answer: Mapping[str, Any]) -> Iterator[str]:
     for change in answer["changes"]:
         what = f"{change['step']} {change['rule'] or ''}".strip()
         if change["top_k"] is not None:
-            yield f"{what}: top_k {change['top_k']}"
+            was = next(step["was"] for step in answer["steps"] if step["step_id"] == change["step_id"])
+            yield f"{what}: keep the best {words.count(change['top_k'])}, where it kept {words.count(was)}"
         elif change["remove"]:
             yield f"{what}: left out"
         else:

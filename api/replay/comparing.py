@@ -15,10 +15,14 @@ SIGNS: Mapping[str, Callable[[Number, Number], bool]] = {
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
 }
 """What holds between value and threshold of a candidate that passes."""
 UPPER = frozenset(("<", "<="))
 LOWER = frozenset((">", ">="))
+ORDER = UPPER | LOWER
+"""What a record can show. Equality must be declared: a tolerance that nobody came near looks the same."""
 
 
 class Observation(NamedTuple):
@@ -58,14 +62,23 @@ class Comparator:
             return None
         return True if self.signs <= UPPER else False if self.signs <= LOWER else None
 
+    @property
+    def exact(self) -> bool:
+        """Whether it asks for one value."""
+        return self.signs in ({"=="}, {"!="})
+
     def just_passing(self, value: Number) -> Number:
         """The threshold nearest to the value with which it passes under each sign."""
+        if self.exact:
+            return value if self.signs == {"=="} else _next_to(value)
         if self.upper:
             return value if self.signs == {"<="} else math.nextafter(value, math.inf)
         return value if self.signs == {">="} else math.nextafter(value, -math.inf)
 
     def just_failing(self, value: Number) -> Number:
         """The threshold nearest to the value with which it fails under each sign."""
+        if self.exact:
+            return value if self.signs == {"!="} else _next_to(value)
         if self.upper:
             return value if self.signs == {"<"} else math.nextafter(value, -math.inf)
         return value if self.signs == {">"} else math.nextafter(value, math.inf)
@@ -88,23 +101,25 @@ def comparator(observed: Iterable[Observation | None], declared: str | None) -> 
     Other rules than a comparison (equality, a band, a set) leave no sign open, or show no candidate
     on one of the sides.
     """
-    open_signs = set(SIGNS if declared is None else [declared])
     fared: dict[int, set[bool]] = {-1: set(), 0: set(), 1: set()}
-    passing_off, failing_off = False, False
     for observation in observed:
         if observation is None or observation.passed is None:
             continue
         value, threshold, passed = observation.value, observation.threshold, observation.passed
         if is_number(value) and is_number(threshold):
-            fared[side(value, threshold)].add(passed)
-            open_signs -= {sign for sign in open_signs if SIGNS[sign](value, threshold) is not passed}
-            if value != threshold:
-                passing_off |= passed
-                failing_off |= not passed
+            fared[(value > threshold) - (value < threshold)].add(passed)
+    # A sign says the same of all values on one side of the limit.
+    open_signs = frozenset(
+        sign
+        for sign in (ORDER if declared is None else [declared])
+        if all(SIGNS[sign](at, 0) is passed for at, said in fared.items() for passed in said)
+    )
+    shown = fared[-1] | fared[1] == {True, False}
     by_side = all(len(said) < 2 for said in fared.values())
-    return Comparator(frozenset(open_signs), declared is not None, passing_off and failing_off, by_side)
+    return Comparator(open_signs, declared is not None, shown, by_side)
 
 
-def side(value: Number, threshold: Number) -> int:
-    """-1 below the threshold, 0 at it, 1 above."""
-    return (value > threshold) - (value < threshold)
+def _next_to(value: Number) -> float:
+    """The double nearest to a value that is not equal to it."""
+    above, below = math.nextafter(value, math.inf), math.nextafter(value, -math.inf)
+    return below if value - below < above - value else above

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, wraps
+from itertools import compress
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from store.decisions import Decision
 
@@ -23,6 +24,13 @@ class Declared:
     item_independent: bool | None = None
     comparators: Mapping[str, str] = field(default_factory=dict)
     missing: str | None = None
+    """What each rule makes of a missing value."""
+    missing_by_rule: Mapping[str, str] = field(default_factory=dict)
+    """Rule to what it makes of one; where a check has such a word, a value of null is missing."""
+
+    def of_missing(self, rule: str | None) -> str | None:
+        """What the rule makes of a missing value: ``passes``, ``fails``."""
+        return self.missing_by_rule.get(rule or "", self.missing)
 
 
 @dataclass(frozen=True)
@@ -47,35 +55,70 @@ class StepFacts:
     reasons: frozenset[str] = frozenset()
     """Codes that it gave or can give."""
     declared: Declared = Declared()
+    found: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What was already found of it (``once``)."""
+
+    @cached_property
+    def items(self) -> Sequence[str]:
+        """Per decision the item's id."""
+        return [d.item_id for d in self.decisions]
+
+    @cached_property
+    def passes(self) -> Sequence[bool]:
+        """Per decision whether the item goes on, as recorded."""
+        return [d.verdict in PASSING for d in self.decisions]
+
+    @cached_property
+    def verdicts(self) -> frozenset[str]:
+        """Those that were given."""
+        return frozenset(d.verdict for d in self.decisions)
 
     @cached_property
     def by_item(self) -> Mapping[str, Sequence[int]]:
         """Item id to the places of its decisions."""
+        single = dict(zip(self.items, zip(range(len(self.items)), strict=True), strict=True))
+        if len(single) == len(self.items):
+            return single
         found: defaultdict[str, list[int]] = defaultdict(list)
-        for place, decision in enumerate(self.decisions):
-            found[decision.item_id].append(place)
+        for place, item in enumerate(self.items):
+            found[item].append(place)
         return dict(found)
 
     @cached_property
     def passed(self) -> frozenset[str]:
         """Items of which a decision goes on, as recorded."""
-        return frozenset(d.item_id for d in self.decisions if d.verdict in PASSING)
+        return frozenset(compress(self.items, self.passes))
 
     @property
     def cuts(self) -> bool:
         """Whether it keeps a number of candidates, however good the others are."""
         return (
-            self.step_type in ("rank", "select")
-            or self.top_k is not None
-            or any(d.verdict == "not_selected" for d in self.decisions)
+            self.step_type in ("rank", "select") or self.top_k is not None or "not_selected" in self.verdicts
         )
 
     @cached_property
     def looks_at_others(self) -> bool:
         """Whether the record shows that a verdict depends on the other candidates."""
-        return self.declared.item_independent is False or any(
-            d.verdict in ("merged", "deferred") for d in self.decisions
-        )
+        return self.declared.item_independent is False or not self.verdicts.isdisjoint(("merged", "deferred"))
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def once(ask: Callable[Concatenate[StepFacts, _P], _T]) -> Callable[Concatenate[StepFacts, _P], _T]:
+    """A question about a step that is answered once: each walks over all of its decisions."""
+
+    @wraps(ask)
+    def answered(step: StepFacts, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        key = (ask, args, tuple(kwargs.items()))
+        try:
+            return step.found[key]  # type: ignore[no-any-return]
+        except KeyError:
+            found = step.found[key] = ask(step, *args, **kwargs)
+            return found
+
+    return answered
 
 
 @dataclass(frozen=True)

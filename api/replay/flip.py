@@ -124,7 +124,7 @@ def _of_threshold(step: StepFacts, rule: Rule, observed: Observation | None) -> 
     if not is_number(observed.value) or not is_number(observed.threshold):
         return NoFlip("missing_value" if observed.missing else "no_value")
     signs, value, limit = rule.comparator, observed.value, observed.threshold
-    if signs.upper is None:
+    if signs.upper is None and not signs.exact:
         return NoFlip("no_comparator" if signs.signs else "contradiction")
     nearest = signs.just_failing if observed.passed else signs.just_passing
     if len(rule.thresholds) == 1:
@@ -138,7 +138,7 @@ def _of_threshold(step: StepFacts, rule: Rule, observed: Observation | None) -> 
 
 def _factor(signs: Comparator, value: Number, limit: Number, *, wanted: bool) -> float | None:
     """The factor nearest to 1 with which the candidate's own threshold lets it pass, or does not."""
-    if limit == 0 or not math.isfinite(value / limit):
+    if signs.exact or limit == 0 or not math.isfinite(value / limit):
         return None
     factor = value / limit
     away = math.inf if factor > 1 or (factor == 1 and (signs.upper is wanted) is (limit > 0)) else -math.inf

@@ -131,9 +131,12 @@ def _declared(said: Sequence[Mapping[str, Any]]) -> Declared:
     if not said or any(other != said[0] for other in said):
         return Declared()
     known = said[0]
+    missing = known.get("missing")
+    by_rule = missing if isinstance(missing, Mapping) else {}
     return Declared(
         known.get("evaluation"),
         known.get("item_independent"),
         known.get("comparators") or {},
-        known.get("missing"),
+        missing=None if by_rule else missing,
+        missing_by_rule=by_rule,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
-from api.replay.comparing import Number, Observation, is_number, side
-from api.replay.facts import PASSING, Change, StepFacts
+from api.replay.comparing import Number, Observation, is_number
+from api.replay.facts import PASSING, Change, StepFacts, once
 from api.replay.rules import (
     Rule,
     checks_are_all,
@@ -37,33 +38,48 @@ class _Result(NamedTuple):
     cause: str | None = None
 
 
-def as_recorded(step: StepFacts) -> list[Verdict]:
+# One of each: of a hundred thousand candidates there are few different ones.
+said = cache(Verdict)
+_found = cache(_Result)
+
+
+@once
+def as_recorded(step: StepFacts) -> Sequence[Verdict]:
     """The verdicts that the step gave."""
-    made: dict[str, Verdict] = {}
-    return [made.get(d.verdict) or made.setdefault(d.verdict, Verdict(d.verdict)) for d in step.decisions]
+    return [said(decision.verdict) for decision in step.decisions]
 
 
-def rejudge(step: StepFacts, changes: Sequence[Change], assume: bool) -> list[Verdict]:
+def rejudge(step: StepFacts, changes: Sequence[Change], assume: bool) -> Sequence[Verdict]:
     """
     Return the verdicts of the same candidates under changed rules, in the order of the decisions.
 
     assume: also what follows only if the step has no rules but those that the record shows. Raises
     ``NoSuchRule``.
     """
-    rules = [(change, find_rule(step, change.rule, assume)) for change in changes]
-    results = [
-        {rule.name: _result(step, rule, change, place, assume) for change, rule in rules}
-        for place in range(len(step.decisions))
-    ]
-    if all(_same(step, rules, place, of_one) for place, of_one in enumerate(results)):
+    return _rejudged(step, tuple(changes), assume=assume)
+
+
+@once
+def _rejudged(step: StepFacts, changes: Sequence[Change], *, assume: bool) -> Sequence[Verdict]:
+    if assume:
+        certain = _rejudged(step, changes, assume=False)
+        if all(verdict.word is not None for verdict in set(certain)):
+            return certain  # nothing is left to assume
+    rules = [find_rule(step, change.rule, assume) for change in changes]
+    results = [_results(step, rule, change, assume) for change, rule in zip(changes, rules, strict=True)]
+    if all(_says_the_same(step, rule, of_rule) for rule, of_rule in zip(rules, results, strict=True)):
         return as_recorded(step)
     if step.looks_at_others or step.cuts:
-        return [Verdict(None, "depends_on_others")] * len(results)
+        return [said(None, "depends_on_others")] * len(step.decisions)
     if step.declared.item_independent is not True and not assume:
         # A quota, a budget, a list of duplicates: where one verdict turns, any other may.
-        return [Verdict(None, "not_declared")] * len(results)
-    judge = _Judge(step, [rule for _, rule in rules], assume)
-    return [judge.verdict(place, of_one) for place, of_one in enumerate(results)]
+        return [said(None, "not_declared")] * len(step.decisions)
+    judge = _Judge(step, rules, assume)
+    return [
+        # Where each rule is known to say what it said, so does the step, however it joins them.
+        judge.verdict(place, of_one) if any(of_one) else recorded
+        for place, (recorded, *of_one) in enumerate(zip(as_recorded(step), *results, strict=True))
+    ]
 
 
 class _Judge:
@@ -82,24 +98,26 @@ class _Judge:
             self._all_checks = False  # nobody came to the last rule
         self._one_rule = self._declared == "single" or (assume and is_sole(step))
 
-    def verdict(self, place: int, results: Mapping[str | None, _Result]) -> Verdict:
-        """The verdict that follows from the results of the changed rules."""
+    def verdict(self, place: int, changed: Sequence[_Result | None]) -> Verdict:
+        """The verdict that follows from the results of the changed rules; None: as before."""
         decision = self._step.decisions[place]
-        if all(_unturned(rule.observed[place], results[rule.name]) for rule in self._rules):
-            return Verdict(decision.verdict)
+        results = [
+            _before(rule.observed[place]) if now is None else now
+            for rule, now in zip(self._rules, changed, strict=True)
+        ]
         if not self._conjunction:
-            return Verdict(None, "not_declared")
-        if any(result.passed is False for result in results.values()):
-            return Verdict(decision.verdict if rejected(decision) else "eliminated")
+            return said(None, "not_declared")
+        if any(result.passed is False for result in results):
+            return said(decision.verdict if rejected(decision) else "eliminated")
         others, cause = self._others(decision)
         if others is False:
-            return Verdict(decision.verdict)
-        unknown = next((result for result in results.values() if result.passed is None), None)
+            return said(decision.verdict)
+        unknown = next((result for result in results if result.passed is None), None)
         if unknown is not None:
-            return Verdict(None, unknown.cause)
+            return said(None, unknown.cause)
         if others is None:
-            return Verdict(None, cause)
-        return Verdict("kept" if rejected(decision) else decision.verdict)
+            return said(None, cause)
+        return said("kept" if rejected(decision) else decision.verdict)
 
     def _others(self, decision: Decision) -> _Result:
         """Whether the candidate passes all rules that do not change."""
@@ -116,72 +134,76 @@ class _Judge:
         return _Result(False)
 
 
-def _unturned(before: Observation | None, now: _Result) -> bool:
-    """Whether the rule is known to say what it said: then so does the step, however it joins its rules."""
-    return before is not None and before.passed is not None and now.passed is before.passed
+def _before(observed: Observation | None) -> _Result:
+    return _found(None if observed is None else observed.passed)
 
 
-def _same(
-    step: StepFacts,
-    rules: Sequence[tuple[Change, Rule]],
-    place: int,
-    results: Mapping[str | None, _Result],
-) -> bool:
-    """Whether each changed rule says of the candidate what it said."""
-    for _, rule in rules:
-        before, now = rule.observed[place], results[rule.name].passed
-        if before is None or before.passed is None:
-            # Rejected by another rule; that this one would change has no bearing while that one stands.
-            if step.decisions[place].verdict in PASSING or now is not None:
-                return False
-        elif now is not before.passed:
+def _says_the_same(step: StepFacts, rule: Rule, results: Sequence[_Result | None]) -> bool:
+    """Whether a changed rule says of each candidate what it said."""
+    for before, now, passes in zip(rule.observed, results, step.passes, strict=True):
+        if now is None:
+            continue
+        # Rejected by another rule; that this one would change has no bearing while that one stands.
+        unheard = before is None or before.passed is None
+        if passes or not unheard or now.passed is not None:
             return False
     return True
 
 
-def _result(step: StepFacts, rule: Rule, change: Change, place: int, assume: bool) -> _Result:
-    if change.remove:
-        return _Result(True)
-    before = rule.observed[place]
-    if before is None or before.passed is None:
-        return _Result(None, "not_evaluated")
-    if change.threshold is not None and len(rule.thresholds) > 1:
-        return _Result(None, "own_thresholds")
-    if _stays(before, rule, change):
-        return _Result(before.passed)
-    if before.missing and step.declared.missing is not None:
-        fails = step.declared.missing == "fails"
-        return _Result(None, "contradiction") if before.passed is fails else _Result(before.passed)
-    if not rule.known(step, assume):
-        return _Result(None, "no_comparator" if rule.comparator.signs else "contradiction")
+def _results(step: StepFacts, rule: Rule, change: Change, assume: bool) -> list[_Result | None]:
+    """What the changed rule says, per decision; None: it is known to say what it said."""
+    several = change.threshold is not None and len(rule.thresholds) > 1
+    known, by_side = rule.known(step, assume), rule.comparator.by_side and not several
+    found: list[_Result | None] = []
+    for before in rule.observed:
+        passed = None if before is None else before.passed
+        if before is None or passed is None:
+            found.append(_found(True) if change.remove else _found(None, "not_evaluated"))
+            continue
+        value, limit = before.value, before.threshold
+        if by_side and not change.remove and is_number(value) and is_number(limit):
+            now = _moved(change, limit)
+            if value != limit and value != now and (value > limit) is (value > now):
+                found.append(None)  # the threshold does not move past the value
+                continue
+        if change.remove:
+            result = _found(True)
+        elif several:
+            result = _found(None, "own_thresholds")
+        else:
+            result = _result(step, rule, change, before, passed, known=known)
+        found.append(None if result.passed is passed else result)
+    return found
+
+
+def _result(
+    step: StepFacts, rule: Rule, change: Change, before: Observation, passed: bool, *, known: bool
+) -> _Result:
+    if before.missing and step.declared.of_missing(rule.name) == ("passes" if passed else "fails"):
+        return _found(passed)
+    if not known:
+        return _found(None, "no_comparator" if rule.comparator.signs else "contradiction")
     limit = before.threshold if is_number(before.threshold) else rule.threshold
     if limit is None:
-        return _Result(None, "no_value")
-    now: Number = limit * change.scale if change.scale is not None else _given(change)
+        return _found(None, "no_value")
+    now = _moved(change, limit)
     if now == limit:
-        return _Result(before.passed)
+        return _found(before.passed)
     if is_number(before.value) and is_number(before.threshold):
-        said = rule.comparator.results(before.value, now)
-        return _Result(next(iter(said))) if len(said) == 1 else _Result(None, "at_the_limit")
+        results = rule.comparator.results(before.value, now)
+        return _found(next(iter(results))) if len(results) == 1 else _found(None, "at_the_limit")
     return _without_value(before, rule, loosened=(now > limit) is rule.comparator.upper)
-
-
-def _stays(before: Observation, rule: Rule, change: Change) -> bool:
-    """Whether the threshold does not move past the value, nor to it or away from it."""
-    value, limit = before.value, before.threshold
-    if not rule.comparator.by_side or not is_number(value) or not is_number(limit):
-        return False
-    now = limit * change.scale if change.scale is not None else _given(change)
-    return value != limit and side(value, now) == side(value, limit)
 
 
 def _without_value(before: Observation, rule: Rule, *, loosened: bool) -> _Result:
     """A rule that is loosened rejects nobody whom it let pass, whatever it made of the value."""
     if rule.comparator.upper is not None and before.passed is loosened:
-        return _Result(before.passed)
-    return _Result(None, "missing_value" if before.missing else "no_value")
+        return _found(before.passed)
+    return _found(None, "missing_value" if before.missing else "no_value")
 
 
-def _given(change: Change) -> Number:
+def _moved(change: Change, limit: Number) -> Number:
+    if change.scale is not None:
+        return limit * change.scale
     assert change.threshold is not None  # a change says one of them
     return change.threshold

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from api.replay.facts import PASSING, StepFacts
-from api.replay.judging import Verdict
+from api.replay.facts import PASSING, StepFacts, once
+from api.replay.judging import Verdict, said
 
-_UNKNOWN = Verdict(None, "depends_on_others")
+_UNKNOWN = said(None, "depends_on_others")
 
 
 class Field(NamedTuple):
@@ -40,16 +40,16 @@ def reorder(step: StepFacts, field: Field, top_k: int | None, assume: bool) -> l
     if not independent or any(d.verdict not in PASSING and d.verdict != "not_selected" for d in judged):
         return [_UNKNOWN] * len(judged)
     if step.evidence != "full":
-        return [Verdict(None, "not_recorded")] * len(judged)
+        return [said(None, "not_recorded")] * len(judged)
     groups = _groups(step)
     if groups is None:
-        return [Verdict(None, "no_scores")] * len(judged)
+        return [said(None, "no_scores")] * len(judged)
     if losers and step.top_k is not None and step.top_k != keeps:
-        return [Verdict(None, "contradiction")] * len(judged)
+        return [said(None, "contradiction")] * len(judged)
     number = top_k if top_k is not None else keeps if losers else step.top_k
     if number is None:
         # Nobody lost, so it keeps at least as many as came: of fewer all, of others nobody knows.
-        return [_UNKNOWN] * len(judged) if field.newcomers != 0 else [Verdict(d.verdict) for d in judged]
+        return [_UNKNOWN] * len(judged) if field.newcomers != 0 else [said(d.verdict) for d in judged]
     words = {d.verdict for d in judged if d.verdict in PASSING}
     word = next(iter(words)) if len(words) == 1 else "kept"
     return _verdicts(groups, field, number, word)
@@ -65,6 +65,8 @@ def positions(step: StepFacts) -> Mapping[int, int]:
 
 
 def _verdicts(groups: Sequence[int], field: Field, number: int, word: str) -> list[Verdict]:
+    if isinstance(groups, range):
+        return _of_line(field, number, word)
     places = sorted(range(len(groups)), key=lambda place: groups[place])
     found: list[Verdict] = [_UNKNOWN] * len(groups)
     certain_before = possible_before = 0
@@ -73,16 +75,35 @@ def _verdicts(groups: Sequence[int], field: Field, number: int, word: str) -> li
         possible_here = sum(field.possible[place] for place in equal)
         for place in equal:
             if certain_before >= number:
-                found[place] = Verdict("not_selected")
+                found[place] = said("not_selected")
             elif field.newcomers is not None:
                 others = possible_before + possible_here - field.possible[place] + field.newcomers
                 if others < number:
-                    found[place] = Verdict(word)
+                    found[place] = said(word)
         certain_before += sum(field.certain[place] for place in equal)
         possible_before += possible_here
     return found
 
 
+def _of_line(field: Field, number: int, word: str) -> list[Verdict]:
+    """The same where no two are equal and the decisions stand in their order."""
+    lost, won = said("not_selected"), said(word)
+    newcomers = field.newcomers
+    found: list[Verdict] = []
+    certain_before = possible_before = 0
+    for certain, possible in zip(field.certain, field.possible, strict=True):
+        if certain_before >= number:
+            found.append(lost)
+        elif newcomers is not None and possible_before + newcomers < number:
+            found.append(won)
+        else:
+            found.append(_UNKNOWN)
+        certain_before += certain
+        possible_before += possible
+    return found
+
+
+@once
 def _groups(step: StepFacts) -> Sequence[int] | None:
     """
     Per decision its place in the order, equal where the record does not tell which comes first.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Literal, NamedTuple
 
 from api.replay.engine import Fate, Replayed, Rerun, rerun, unchanged
-from api.replay.facts import PASSING, Change, StepFacts
+from api.replay.facts import Change, StepFacts
+from api.replay.judging import Verdict
 from api.replay.rules import Rule, find_rule
 from store.estimates import Estimate, Observed, estimate
 
@@ -31,10 +33,9 @@ class Cited:
     checks: Sequence[Mapping[str, object]] | None
 
 
-class ItemAnswer(NamedTuple):
-    """What would have become of one item."""
+class Fared(NamedTuple):
+    """What became of an item, and what would have."""
 
-    item_id: str
     was: str | None
     """The verdict that decided what became of it; None: the record does not tell."""
     was_at: str
@@ -49,6 +50,18 @@ class ItemAnswer(NamedTuple):
     def changed(self) -> bool:
         """Whether it is known that something else would have become of it."""
         return self.certainty != "unknown" and (self.now, self.now_at) != (self.was, self.was_at)
+
+
+class ItemAnswer(NamedTuple):
+    """The same with the item; ``changed`` as above."""
+
+    item_id: str
+    was: str | None
+    was_at: str
+    now: str
+    now_at: str
+    certainty: Certainty
+    cause: str | None
 
 
 @dataclass(frozen=True)
@@ -78,8 +91,19 @@ class Answer:
 
     rules: Sequence[tuple[Change, Rule | None]]
     steps: Sequence[StepAnswer]
-    items: Mapping[str, ItemAnswer]
+    fared: Mapping[str, Fared]
+    """Item to what became of it; items that fared alike share one."""
     by_id: Mapping[str, StepFacts]
+
+    @cached_property
+    def items(self) -> Mapping[str, ItemAnswer]:
+        """One for each item."""
+        return {item: ItemAnswer(item, *fared) for item, fared in self.fared.items()}
+
+    @cached_property
+    def alike(self) -> Counter[Fared]:
+        """How many items fared so."""
+        return Counter(self.fared.values())
 
     def because(self, item: ItemAnswer) -> list[Cited]:
         """The decisions that the answer on an item rests on."""
@@ -94,14 +118,18 @@ class Answer:
             "assumed": Counter(),
             "unknown": Counter(),
         }
-        for item in self.items.values():
-            found[item.certainty][item.now] += 1
+        for fared, items in self.alike.items():
+            found[fared.certainty][fared.now] += items
         return found
 
     @property
     def causes(self) -> Counter[tuple[Certainty, str]]:
         """Certainty and cause to the items of which it is the reason that they are not certain."""
-        return Counter((i.certainty, i.cause) for i in self.items.values() if i.cause is not None)
+        found: Counter[tuple[Certainty, str]] = Counter()
+        for fared, items in self.alike.items():
+            if fared.cause is not None:
+                found[fared.certainty, fared.cause] += items
+        return found
 
 
 def replay(steps: Sequence[StepFacts], changes: Sequence[Change]) -> Answer:
@@ -109,11 +137,12 @@ def replay(steps: Sequence[StepFacts], changes: Sequence[Change]) -> Answer:
     same = unchanged(steps, changes)
     before = rerun(steps, [], True, same)
     certain = rerun(steps, changes, False, same)
-    assumed = rerun(steps, changes, True, same)
+    # Where nothing is left open, nothing is left to assume.
+    assumed = certain if certain.is_whole else rerun(steps, changes, True, same)
     by_id = {step.step_id: step for step in steps}
+    fared = cache(_fared)
     items = {
-        item: _item(item, before.fates[item], fate, assumed.fates[item])
-        for item, fate in certain.fates.items()
+        item: fared(before.fates[item], fate, assumed.fates[item]) for item, fate in certain.fates.items()
     }
     told = [_step(certain.steps[s.step_id], assumed.steps[s.step_id]) for s in steps[len(same.steps) :]]
     rules = [
@@ -151,38 +180,44 @@ def certainty_of(certain: Fate, assumed: Fate) -> tuple[str, str, Certainty, str
     return "unknown", assumed.step_id, "unknown", assumed.cause or certain.cause
 
 
-def _item(item: str, before: Fate, certain: Fate, assumed: Fate) -> ItemAnswer:
+def _fared(before: Fate, certain: Fate, assumed: Fate) -> Fared:
     now, at, certainty, cause = certainty_of(certain, assumed)
-    return ItemAnswer(item, before.word, before.step_id, now, at, certainty, cause)
+    return Fared(before.word, before.step_id, now, at, certainty, cause)
 
 
 def _step(certain: Replayed, assumed: Replayed) -> StepAnswer:
     step = certain.step
-    rows = list(zip(certain.arrives, certain.verdicts, strict=True))
-    low = sum(arrives is True and verdict.passes is True for arrives, verdict in rows)
-    high = sum(arrives is not False and verdict.passes is not False for arrives, verdict in rows)
-    guessed = [
-        None if arrives is None or (arrives and verdict.passes is None) else bool(arrives and verdict.passes)
-        for arrives, verdict in zip(assumed.arrives, assumed.verdicts, strict=True)
-    ]
-    whole = None not in guessed and not assumed.newcomers
-    causes = Counter(
-        "arrival" if arrives is None else verdict.cause or "not_evaluated"
-        for arrives, verdict in rows
-        if arrives is None or (arrives and verdict.passes is None)
+    rows = Counter(zip(certain.arrives, certain.verdicts, strict=True))
+    low = sum(n for (arrives, verdict), n in rows.items() if arrives and verdict.passes)
+    high = sum(
+        n for (arrives, verdict), n in rows.items() if arrives is not False and verdict.passes is not False
     )
+    guessed = list(map(_goes_on, assumed.arrives, assumed.verdicts))
+    whole = None not in guessed and not assumed.newcomers
+    causes = Counter[str]()
+    for (arrives, verdict), n in rows.items():
+        if _goes_on(arrives, verdict) is None:
+            causes["arrival" if arrives is None else verdict.cause or "not_evaluated"] += n
     sampled = step.evidence == "sampled" and whole and all(assumed.arrives)
     return StepAnswer(
         step.step_id,
         step.name,
         step.evidence,
-        sum(d.verdict in PASSING for d in step.decisions),
+        sum(step.passes),
         low,
         None if certain.hidden or step.evidence != "full" else high + len(certain.newcomers),
         sum(bool(passes) for passes in guessed) if whole and not assumed.hidden else None,
         _estimated(step, guessed) if sampled else None,
         dict(causes),
     )
+
+
+@cache
+def _goes_on(arrives: bool | None, verdict: Verdict) -> bool | None:
+    """Whether a candidate arrives and goes on."""
+    if arrives is None or (arrives and verdict.passes is None):
+        return None
+    return bool(arrives and verdict.passes)
 
 
 def _estimated(step: StepFacts, passes: Sequence[bool | None]) -> Estimate:

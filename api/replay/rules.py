@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from api.replay.comparing import Comparator, Number, Observation, comparator, is_number
-from api.replay.facts import PASSING, StepFacts
+from api.replay.facts import PASSING, StepFacts, once
 from store.decisions import Decision
 
 
 class NoSuchRule(ValueError):
     """The step has no rule of this name, or several and none was named; the text says which there are."""
+
+
+_UNRECORDED = object()
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,16 @@ class Rule:
         return self.comparator.shown and (step.evidence == "full" or is_single(step))
 
 
+@once
 def rule_names(step: StepFacts) -> list[str]:
     """Names of the rules that the record shows: of checks where there are any, else of reasons."""
-    checked = [check["name"] for d in step.decisions for check in d.checks or ()]
-    return list(dict.fromkeys(checked)) or sorted(_rejecting(step))
+    return list(_check_names(step)) or sorted(_rejecting(step))
+
+
+@once
+def _check_names(step: StepFacts) -> Mapping[str, None]:
+    """Names of checks, in the order in which they come up."""
+    return {check["name"]: None for d in step.decisions if d.checks for check in d.checks}
 
 
 def find_rule(step: StepFacts, name: str | None, assume: bool) -> Rule:
@@ -54,25 +63,31 @@ def find_rule(step: StepFacts, name: str | None, assume: bool) -> Rule:
         if len(names) > 1:
             raise NoSuchRule(f"step {step.name} has several rules; name one of {', '.join(names)}")
         name = names[0] if names else None
-    checks = {check["name"] for d in step.decisions for check in d.checks or ()}
+    checks = _check_names(step)
     if checks and name not in checks:
         name = _check_of_reason(step, name) or name
     if name in checks:
-        observed: list[Observation | None] = [_of_check(d, name) for d in step.decisions]
-    elif name is None or name in _rejecting(step):
-        observed = _of_reason(step, name, assume)
-    else:
-        raise NoSuchRule(f"step {step.name} has no rule {name}; it has {', '.join(names) or 'none'}")
-    seen = [o.threshold for o in observed if o is not None]
+        return _rule(step, name, by_checks=True, assume=False)
+    if name is None or name in _rejecting(step):
+        # Of a single rule nothing is left to assume.
+        return _rule(step, name, by_checks=False, assume=assume and not is_single(step))
+    raise NoSuchRule(f"step {step.name} has no rule {name}; it has {', '.join(names) or 'none'}")
+
+
+@once
+def _rule(step: StepFacts, name: str | None, *, by_checks: bool, assume: bool) -> Rule:
+    observed = _of_checks(step, name) if by_checks else _of_reason(step, name, assume)
+    thresholds = [observation.threshold for observation in observed if observation is not None]
     return Rule(
         name,
-        name in checks,
+        by_checks,
         observed,
         comparator(observed, step.declared.comparators.get(name or "")),
-        frozenset(threshold for threshold in seen if is_number(threshold)),
+        frozenset(threshold for threshold in thresholds if is_number(threshold)),
     )
 
 
+@once
 def evaluation(step: StepFacts) -> str | None:
     """How the rules judge, as the step declares it and the record does not contradict."""
     said = step.declared.evaluation
@@ -87,6 +102,7 @@ def is_single(step: StepFacts) -> bool:
     return evaluation(step) == "single"
 
 
+@once
 def is_sole(step: StepFacts) -> bool:
     """Whether the record shows one rule at most; it may have others that rejected nobody."""
     names = _rejecting(step) | set(step.declared.comparators)
@@ -98,6 +114,7 @@ def rejected(decision: Decision) -> bool:
     return decision.verdict == "eliminated"
 
 
+@once
 def checks_are_all(step: StepFacts) -> bool:
     """Whether the checks of each candidate account for its verdict, so that no rule stands beside them."""
     return all(_accounts(decision) for decision in step.decisions)
@@ -112,11 +129,12 @@ def evaluated(decision: Decision, names: Sequence[str]) -> bool:
 def _accounts(decision: Decision) -> bool:
     if not decision.checks:
         return False
-    failed = any(check.get("passed") is False for check in decision.checks)
-    unknown = any(check.get("passed") is None for check in decision.checks)
-    return failed if rejected(decision) else decision.verdict in PASSING and not failed and not unknown
+    said = [check.get("passed") for check in decision.checks]
+    failed = False in said
+    return failed if rejected(decision) else decision.verdict in PASSING and not failed and None not in said
 
 
+@once
 def _rejecting(step: StepFacts) -> set[str]:
     """Reasons of rejections, those included that it can give and did not; '' for one without a reason."""
     given = {d.reason or "" for d in step.decisions if rejected(d)}
@@ -135,12 +153,20 @@ def _check_of_reason(step: StepFacts, reason: str | None) -> str | None:
     return names.pop() if len(names) == 1 and all(failed) else None
 
 
-def _of_check(decision: Decision, name: str | None) -> Observation | None:
-    made: list[Any] = [check for check in decision.checks or () if check["name"] == name]
-    if len(made) != 1:
-        return None
-    check = made[0]
-    return Observation(check.get("passed"), check.get("value"), check.get("threshold"))
+def _of_checks(step: StepFacts, name: str | None) -> list[Observation | None]:
+    nulls_missing = name in step.declared.missing_by_rule
+    found: list[Observation | None] = []
+    for decision in step.decisions:
+        made: list[Any] = [check for check in decision.checks or () if check["name"] == name]
+        if len(made) != 1:
+            found.append(None)
+            continue
+        get = made[0].get
+        value, threshold = get("value", _UNRECORDED), get("threshold")
+        missing = nulls_missing and value is None and is_number(threshold)
+        value = None if value is _UNRECORDED else value
+        found.append(Observation(get("passed"), value, threshold, missing))
+    return found
 
 
 def _of_reason(step: StepFacts, name: str | None, assume: bool) -> list[Observation | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from typing import Any, Literal
 
 from api import schemas_replay as answers
@@ -21,15 +22,15 @@ _MAX_THRESHOLDS = 10
 
 def replay_answer(told: Told, question: Question, found: Answer) -> answers.Replay:
     """Return the answer to a replay."""
-    changed = [item for item in found.items.values() if item.changed]
+    changed = sum(items for fared, items in found.alike.items() if fared.changed)
     by_id = {step.step_id: step for step in told.steps}
     return answers.Replay(
         run_id=told.run.run_id,
         changes=[_applied(by_id[change.step_id], change, rule) for change, rule in found.rules],
         steps=[answers.ReplayedStep.model_validate(step) for step in found.steps],
         counts={certainty: dict(counts) for certainty, counts in found.counts.items()},
-        changed=len(changed),
-        items=[_item(item, found.because(item)) for item in _shown(question, found, changed)],
+        changed=changed,
+        items=[_item(item, found.because(item)) for item in _shown(question, found)],
         completeness=_completeness(told.steps, found),
     )
 
@@ -90,12 +91,21 @@ def _blind(steps: Sequence[StepFacts]) -> tuple[list[str], list[str]]:
     return sampled, [step.step_id for step in steps if step.evidence in ("partial", "none")]
 
 
-def _shown(question: Question, found: Answer, changed: Sequence[ItemAnswer]) -> list[ItemAnswer]:
+def _shown(question: Question, found: Answer) -> list[ItemAnswer]:
+    """The items that are asked about; else those that fare otherwise, for certain first, and the unknown."""
     if question.items:
-        return [found.items[item] for item in dict.fromkeys(question.items) if item in found.items]
-    unknown = [item for item in found.items.values() if item.certainty == "unknown"]
-    ordered = sorted(changed, key=lambda item: item.certainty != "certain")
-    return [*ordered, *unknown][: question.limit]
+        asked: Iterable[str] = (item for item in dict.fromkeys(question.items) if item in found.fared)
+    else:
+        known = {"certain": 0, "assumed": 1, "unknown": 2}
+        asked = chain.from_iterable(
+            (
+                item
+                for item, fared in found.fared.items()
+                if known[fared.certainty] == turn and (fared.changed or turn == known["unknown"])
+            )
+            for turn in known.values()
+        )
+    return [ItemAnswer(item, *found.fared[item]) for item in islice(asked, question.limit)]
 
 
 def _item(item: ItemAnswer, because: Sequence[Cited]) -> answers.ReplayedItem:

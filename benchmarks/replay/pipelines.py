@@ -240,12 +240,10 @@ def _advised(step: Step) -> dict[str, Any]:
     if step.kind == "compared":
         return {}
     found: dict[str, Any] = {"item_independent": True, "evaluation": _EVALUATIONS[step.kind]}
-    if all(rule.form in ("compare", "band") for rule in step.rules):
-        found["comparators"] = {rule.name: rule.sign for rule in step.rules}
+    signs = {"equal": "==", "unequal": "!="}
+    found["comparators"] = {rule.name: signs.get(rule.form, rule.sign) for rule in step.rules}
     words = {"keep": "passes", "drop": "fails"}
-    of_rules = {words.get(rule.missing) for rule in step.rules}
-    if len(of_rules) == 1 and None not in of_rules:
-        found["missing"] = of_rules.pop()
+    found["missing"] = {rule.name: words[rule.missing] for rule in step.rules if rule.missing in words}
     return found
 
 

@@ -143,6 +143,57 @@ def test_a_missing_value_of_a_declared_rule(shelf: Shelf, rest: httpx.Client) ->
     assert (step["low"], step["high"], step["unknown"]) == (3, 3, {})
 
 
+def test_a_rule_that_may_ask_for_one_value(shelf: Shelf, rest: httpx.Client) -> None:
+    """Equality is never guessed from the record."""
+    put_chain(shelf, value=[50, 50, 60.0, 75, None])
+    assert replayed(rest, {"step": "price", "threshold": 60})["steps"][0]["unknown"] == {"no_comparator": 4}
+
+
+def test_a_rule_that_asks_for_one_value(shelf: Shelf, rest: httpx.Client) -> None:
+    """It is certain of each candidate where it is declared, and of what becomes of missing values."""
+    rules = SINGLE | {"comparators": {"dear": "=="}, "missing": {"dear": "fails"}}
+    put_chain(shelf, rules=rules, value=[50, 50, 60.0, 75, None])
+    answer = replayed(rest, {"step": "price", "threshold": 60}, items=list("abce"))
+    assert answer["changes"][0]["comparator"] == "=="
+    assert (answer["steps"][0]["low"], answer["steps"][0]["high"]) == (1, 1)
+    assert [fates(answer)[item] for item in "abe"] == [("eliminated", "certain")] * 3
+    flips = rest.get(f"{RUN}/contrast", params={"item": "c", "over": "a"}).json()["flips"]
+    assert {"c": 60.0, "a": math.nextafter(50, math.inf)} == {
+        flip["item_id"]: flip["after"] for flip in flips
+    }
+
+
+@pytest.mark.parametrize(
+    ("missing", "value", "unknown"),
+    [
+        ({"size": "passes"}, {"value": None}, {}),
+        ({"size": "fails"}, {"value": None}, {"missing_value": 1}),
+        ({"size": "passes"}, {}, {"no_value": 1}),
+        ("passes", {"value": None}, {"no_value": 1}),
+        (None, {"value": None}, {"no_value": 1}),
+    ],
+    ids=["as declared", "against it", "not recorded", "not by name", "not declared"],
+)
+def test_a_check_of_a_missing_value(
+    shelf: Shelf, rest: httpx.Client, missing: Any, value: dict[str, None], unknown: dict[str, int]
+) -> None:
+    """Null is a missing value where the step says by name what the check makes of one."""
+    rules = SINGLE | {"evaluation": "all", "comparators": {"size": "<="}}
+    checks: list[list[dict[str, Any]]] = [
+        [{"name": "size", "value": 1, "threshold": 5, "passed": True}],
+        [{"name": "size", **value, "threshold": 5, "passed": True}],
+        *([{"name": "size", "value": size, "threshold": 5, "passed": False}] for size in (6, 7, 8)),
+    ]
+    put_chain(
+        shelf,
+        rules=rules if missing is None else rules | {"missing": missing},
+        value=None, threshold=None, missing=None, checks=checks,
+    )  # fmt: skip
+    step = replayed(rest, {"step": "price", "threshold": 4})["steps"][0]
+    assert step["unknown"] == unknown
+    assert (step["low"], step["high"]) == ((2, 2) if not unknown else (1, 2))
+
+
 def test_a_verdict_that_others_may_turn(shelf: Shelf, rest: httpx.Client) -> None:
     """A sum or a quota looks like a comparison; unless the step declares otherwise, nothing is certain."""
     put_chain(shelf, {"evaluation": "single"}, value=[10, 50, 60, 75, 80], missing=None)

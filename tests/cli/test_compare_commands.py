@@ -103,9 +103,10 @@ def test_compare_ranks_what_differs(server: ServiceProcess) -> None:
 
 def test_drift_says_how_much_it_looked_at(server: ServiceProcess) -> None:
     """Runs of one minute are no history; that is said."""
-    assert answered(server, "drift", "--pipeline", "shop") == (
-        "0 drifts in 0 reasons; of 2 others there are too few executions\n"
-    )
+    for named in (["--pipeline", "shop"], ["shop"]):
+        assert answered(server, "drift", *named) == (
+            "0 drifts in 0 reasons; of 2 others there are too few executions\n"
+        )
 
 
 def test_audit_names_what_vanished(server: ServiceProcess) -> None:
