@@ -115,9 +115,11 @@ class ApiClient:
         try:
             yield
         except httpx.InvalidURL as error:
-            raise UsageError(f"--url {self._url!r}: {error}; accepted is http://HOST:PORT") from error
+            raise UsageError(
+                f"--url or XRAY_API_URL {self._url!r}: {error}; accepted is http://HOST:PORT"
+            ) from error
         except httpx.UnsupportedProtocol as error:
-            raise UsageError(f"--url {self._url!r}: accepted is http://HOST:PORT") from error
+            raise UsageError(f"--url or XRAY_API_URL {self._url!r}: accepted is http://HOST:PORT") from error
         except httpx.ConnectError as error:
             if "CERTIFICATE_VERIFY_FAILED" not in str(error):
                 raise self._away(error) from error

@@ -47,7 +47,7 @@ def _judgement(made: Mapping[str, Any] | None) -> str:
 _STEPS = (
     Column("STEP", lambda step: words.text(step["name"])),
     Column("", lambda step: step["standing"].replace("_", " "), whole=True),
-    Column("IN", lambda step: words.text(", ".join(step["kinds"]) or None)),
+    Column("DIFFERS IN", lambda step: words.text(", ".join(step["kinds"]) or None)),
     Column("ITEMS CHANGED", lambda step: _counted(step["items"]["changed"])),
     Column("SETTINGS AND FIGURES", _differences, wide=True),
 )

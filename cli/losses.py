@@ -37,8 +37,8 @@ def losses(
     cause: Annotated[
         str | None,
         typer.Option(
-            help="client_queue, client_policy, shed, store_away, over_limit, refused, truncated; with --run "
-            "chunk_missing"
+            help="client_queue, client_policy, shed, store_away, over_limit, refused, truncated, "
+            "expired; with --run chunk_missing"
         ),
     ] = None,
     what: Annotated[str | None, typer.Option(help="runs, steps, decisions, artifacts or texts.")] = None,

@@ -50,7 +50,7 @@ Cursor = Annotated[
 Pipeline = Annotated[str | None, typer.Option("--pipeline", "-p", help="Only of this pipeline.")]
 
 PipelineArgument = Annotated[
-    str | None, typer.Argument(metavar="[PIPELINE]", help="Only of this pipeline; -p says the same.")
+    str | None, typer.Argument(metavar="PIPELINE", help="Only of this pipeline; -p says the same.")
 ]
 
 After = Annotated[

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from rich.console import Console
 
+from cli import words
 from cli.tables import Column, print_line, print_pairs, print_table
 from store.sizes import Sizes, Turn
 
@@ -53,12 +54,7 @@ def _said(turn: Turn) -> str:
         return f"failed {turn.failures} times in a row, last with {turn.error}"
     if turn.succeeded_at is None:
         return "goes on for the first time"
-    return f"well {_ago(turn.succeeded_at)}, in {turn.duration_s or 0:.1f} s"
-
-
-def _ago(at: datetime) -> str:
-    minutes = (datetime.now(UTC) - at).total_seconds() / 60
-    return f"{minutes:.0f} minutes ago" if minutes < 120 else f"{minutes / 60:.0f} hours ago"
+    return f"succeeded {words.ago(turn.succeeded_at.isoformat())}, took {turn.duration_s or 0:.1f} s"
 
 
 def _by_week(found: Sizes) -> list[Mapping[str, Any]]:

@@ -55,7 +55,7 @@ def steps(
     ] = None,
     status: Annotated[str | None, typer.Option(help="ok, error or running.")] = None,
     drop_ratio_gt: Annotated[
-        float | None, typer.Option(help="Only steps that dropped more than this share, 0 to 1.")
+        float | None, typer.Option(max=1.0, help="Only steps that dropped more than this share, 0 to 1.")
     ] = None,
     started_after: options.After = None,
     started_before: options.Before = None,

@@ -44,8 +44,8 @@ _TELLING_BYTES = 256 * 1024
 """From so much on a commit tells how fast bytes go in. Of a smaller one most is what any commit costs: an
 idle server would take itself for one that writes 2 MB/s, and shed the first large request."""
 _SECOND_CHANCE = 1.1
-"""What each small commit that was quick adds to the rate, once a large one was slow: else what is large
-would be shed for good, and the rate never learned again."""
+"""By so much each small commit that was quick makes the rate count for more, until the next large one:
+once one was slow, what is large would be shed for good, and the rate never learned again."""
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 
@@ -92,6 +92,7 @@ class Intake:
         self._away_s = 0.0
         self._bytes_per_s = math.inf
         """What a writer got done lately."""
+        self._chance = 1.0
         self._stopping = False
         self._changed = threading.Condition()
         self._abandoned = threading.Event()
@@ -177,7 +178,7 @@ class Intake:
 
     def _shed_late(self, waiting: _Waiting, waited_s: float) -> None:
         """Shed what waited for too long, or would take too long: its metrics must not come too late."""
-        longest_bytes = _LONGEST_WRITE_SHARE * self._timeout_s * self._bytes_per_s
+        longest_bytes = _LONGEST_WRITE_SHARE * self._timeout_s * self._bytes_per_s * self._chance
         for evidence, share in SHED_AFTER.items():
             if waited_s > share * self._timeout_s or waiting.sizes.total > longest_bytes:
                 self._shed_queued(waiting, evidence)
@@ -220,7 +221,7 @@ class Intake:
                 self._changed.wait()
             group: list[_Waiting] = []
             size = 0
-            most = min(MAX_GROUP_BYTES, _GROUP_SHARE * self._timeout_s * self._bytes_per_s)
+            most = min(MAX_GROUP_BYTES, _GROUP_SHARE * self._timeout_s * self._bytes_per_s * self._chance)
             present_s = self._present_s(monotonic())
             while self._queue and len(group) < MAX_GROUP_BATCHES:
                 waiting = self._queue[0]
@@ -290,8 +291,10 @@ class Intake:
         rate, known = size_bytes / max(seconds, 1e-6), self._bytes_per_s
         if size_bytes >= _TELLING_BYTES or rate > known:
             self._bytes_per_s = rate if math.isinf(known) else (known + rate) / 2
+            if size_bytes >= _TELLING_BYTES:
+                self._chance = 1.0
         elif seconds < _GROUP_SHARE * self._timeout_s:
-            self._bytes_per_s = known * _SECOND_CHANCE
+            self._chance *= _SECOND_CHANCE
 
     def _give_up_late_ones(self, group: list[_Waiting], exc: Unavailable) -> list[_Waiting]:
         now = monotonic()

@@ -41,7 +41,10 @@ class StoredColumns(DecisionColumns):
         lies = self._items_lie()
         if lies is None:
             return None
-        items = self._text[lies.start + 2 : lies.stop - 2]
+        column = self._text[lies]
+        if not (column.startswith(b'["') and column.endswith(b'"]')):
+            return None  # white space, which would leave a quote at the end: that reads as other items
+        items = column[2:-2]
         if 0 not in chosen:
             return items
         one_by_one = items.split(BETWEEN)

@@ -177,6 +177,12 @@ def columns_of(text: bytes) -> DecisionColumns:
     return DecisionColumns(**{name: present.get(wire_name) for name, wire_name in WIRE_NAMES.items()})
 
 
+def text_bytes(data: bytes) -> int:
+    """Return the length of what ``text_of`` returns, without unpacking."""
+    said = zstandard.frame_content_size(data[1:19])
+    return _MAX_TEXT_BYTES if said < 0 else said
+
+
 def text_of(data: bytes) -> bytes:
     """Return the JSON object of a packed value; raises ``UnknownCodec``."""
     if data[:1] != CODEC:

@@ -62,6 +62,15 @@ def run_by_run(connection: psycopg.Connection[Any]) -> bool:
     return connection in _distributed
 
 
+def plans_by_value(connection: psycopg.Connection[Any]) -> bool:
+    """
+    Whether a plan for any values is not to be had.
+
+    Citus makes none of a statement with joins, gives it a cost beyond all others, and refuses to execute it.
+    """
+    return connection in _distributed
+
+
 def placings(done: Collection[str]) -> list[Placing]:
     """Return what is to be called, in this order: what others are read together with comes first."""
     reference = [

@@ -10,6 +10,7 @@ import psycopg
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 
+from store import distribution
 from store.database import lasting_conninfo
 from store.kept import read_jsonb
 
@@ -42,6 +43,7 @@ def read_engine(url: str, *, statement_timeout_ms: int) -> Engine:
             "set_config('idle_in_transaction_session_timeout', %s, false)",
             [str(statement_timeout_ms), f"{IDLE_TIMEOUT_S}s"],
         )
+        distribution.prepare(connection)
         connection.autocommit = False
         read_jsonb(connection)
         return connection

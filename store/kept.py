@@ -20,6 +20,8 @@ from psycopg.rows import dict_row
 from sqlalchemy import Connection, Select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from store.distribution import plans_by_value
+
 # As the server takes them ($1): psycopg need not look for placeholders.
 _DIALECT = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -37,7 +39,9 @@ class Kept:
         assert not compiled.post_compile_params, "IN has no text before it has values: compare with any()"
         self._text = str(compiled).encode()
         self._names = tuple(compiled.positiontup or ())
-        self._given = compiled.params
+        # A parameter without a value of its own is left out, so that one that is forgotten is not null.
+        names = compiled.bind_names.items()
+        self._given = {name: given.effective_value for given, name in names if not given.required}
         self.opens_few = opens_few
 
     def send(self, driver: psycopg.Connection[Any], values: Mapping[str, Any]) -> psycopg.Cursor[Any]:
@@ -51,7 +55,7 @@ class Kept:
 def rows(connection: Connection, *asked: tuple[Kept, Mapping[str, Any]]) -> list[Rows]:
     """Return the rows of these statements by name of column, all in one round trip."""
     driver = driver_of(connection)
-    told = any(statement.opens_few for statement, _ in asked)
+    told = any(statement.opens_few for statement, _ in asked) and not plans_by_value(driver)
     with driver.pipeline():
         if told:
             driver.execute(_KEEP, prepare=False)
@@ -74,7 +78,6 @@ def driver_of(connection: Connection) -> psycopg.Connection[Any]:
     return driver
 
 
-# By the standard library, which reads integers of any size. Postgres writes jsonb without spaces around it.
 # By the standard library, which reads integers of any size. Postgres writes jsonb without spaces around it.
 _parsed = json.JSONDecoder().raw_decode
 

@@ -2,7 +2,7 @@
 How large the database is, what makes it grow, and what retention will free: for ``xray db status``.
 
 Sizes are exact, with indexes and what lies out of line. Rows are what the planner takes them to be, so
-that looking takes milliseconds whatever the size.
+that looking takes milliseconds whatever the size; small tables of which it knows nothing yet are counted.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from store.schema import PARTITIONED_TABLES, metadata
 
 _CONNECT_TIMEOUT_S = 5
 _SAMPLED_ROWS = 2_000
+_COUNTED_BYTES = 8 * 1024 * 1024
 _GROWTH_WEEKS = 4
 
 
@@ -86,11 +87,11 @@ class Sizes:
 
 
 _TABLES = """
-SELECT c.relname, pg_total_relation_size(c.oid), greatest(c.reltuples, 0)::bigint
+SELECT c.relname, pg_total_relation_size(c.oid), pg_relation_size(c.oid), c.reltuples::bigint
 FROM pg_class c WHERE c.oid = ANY (%s::regclass[]) AND c.relkind = 'r'
 """
 _PARTITIONS = """
-SELECT p.relname, c.relname, pg_total_relation_size(c.oid), greatest(c.reltuples, 0)::bigint
+SELECT p.relname, c.relname, pg_total_relation_size(c.oid), pg_relation_size(c.oid), c.reltuples::bigint
 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
 WHERE p.oid = ANY (%s::regclass[])
 """
@@ -115,10 +116,14 @@ def _measure(connection: psycopg.Connection[Any], policy: Policy, today: date) -
     others = [name for name in metadata.tables if name not in parents]
     (whole,) = _one(connection, "SELECT pg_database_size(current_database())")
     partitions = connection.execute(_PARTITIONS, [parents]).fetchall()
-    tables = {name: (size, rows) for name, size, rows in connection.execute(_TABLES, [others])}
+    tables = {
+        name: (size, _rows(connection, name, heap, planned))
+        for name, size, heap, planned in connection.execute(_TABLES, [others]).fetchall()
+    }
     tables |= dict.fromkeys(parents, (0, 0))
     kinds: dict[tuple[date, str], tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for parent, name, size, rows in partitions:
+    for parent, name, size, heap, planned in partitions:
+        rows = _rows(connection, name, heap, planned)
         tables[parent] = _add(tables[parent], size, rows)
         key = (week_in(name), KIND_OF.get(parent, "runs"))
         kinds[key] = _add(kinds[key], size, rows)
@@ -142,10 +147,18 @@ def _measure(connection: psycopg.Connection[Any], policy: Policy, today: date) -
     )
 
 
-def _one(connection: psycopg.Connection[Any], query: sql.SQL | str) -> tuple[Any, ...]:
+def _one(connection: psycopg.Connection[Any], query: sql.SQL | sql.Composed | str) -> tuple[Any, ...]:
     row: tuple[Any, ...] | None = connection.execute(query).fetchone()
     assert row is not None  # of statements that always give one
     return row
+
+
+def _rows(connection: psycopg.Connection[Any], table: str, heap_bytes: int, planned: int) -> int:
+    """planned: -1 until the table was analysed, which no table is before its first 50 rows have changed."""
+    if planned >= 0 or not 0 < heap_bytes <= _COUNTED_BYTES:
+        return max(planned, 0)
+    (counted,) = _one(connection, sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)))
+    return int(counted)
 
 
 def _add(one: tuple[int, int], size: int, rows: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ per column: 0.6 of the time.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from types import NoneType
 from typing import Any
 
 from xray_otel._encode import NAME_BYTES, WHY_BYTES, number, text_of
+from xray_otel._frames import is_absent
 from xray_otel.semconv import VERDICTS
 
 SPILL_ROWS = 20_000
@@ -192,10 +194,20 @@ def tidy(columns: Columns) -> int:
     if scores is not None and not {float, NoneType}.issuperset(map(type, scores)):
         columns.scores = [None if score is None else number(score) for score in scores]
         return sum(
-            figure is None and not isinstance(score, float | NoneType)
+            figure is None and not is_score(score)
             for figure, score in zip(columns.scores, scores, strict=True)
         )
     return 0
+
+
+def is_score(score: Any) -> bool:
+    """Whether it is a number, or says that there is none."""
+    return score is None or issubclass(type(score), float) or number(score) is not None or is_absent(score)
+
+
+def _is_gap(entry: Any) -> bool:
+    """Whether nothing is there; a series of pandas has NaN or a value of its own between its texts."""
+    return entry is None or is_absent(entry) or (issubclass(type(entry), float) and math.isnan(entry))
 
 
 def _counted(
@@ -210,7 +222,7 @@ def _counted(
             return column, counts
     except Exception:  # noqa: BLE001 - something that cannot be hashed or compared is among them
         pass
-    column = [None if entry is None else text_of(entry, max_bytes) for entry in column]
+    column = [None if _is_gap(entry) else text_of(entry, max_bytes) for entry in column]
     return column, Counter(column)
 
 

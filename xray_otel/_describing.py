@@ -181,10 +181,11 @@ class Describing(Operations):
             return
         if missing is not None:
             by_rule = missing if isinstance(missing, Mapping) else {"": missing}
-            for word in by_rule.values():
+            said: dict[str, str] = {}
+            for name, word in self._bounded("rules", by_rule.items(), _MAX_NAMES):
                 if word not in semconv.MISSING_VALUES:
                     raise UsageError(f"missing must be passes or fails, got {shown(word)}")
-            said = {text_of(name, NAME_BYTES): word for name, word in islice(by_rule.items(), _MAX_NAMES)}
+                said[text_of(name, NAME_BYTES)] = word
             self._declares["missing"] = said if by_rule is missing else missing
         if evaluation is not None:
             if evaluation not in semconv.EVALUATIONS:

@@ -20,7 +20,15 @@ from itertools import islice
 from typing import Any
 
 from xray_otel import _mask
-from xray_otel._frames import is_absent, is_columnar, is_frame, is_labelled, listed, plain_scalar
+from xray_otel._frames import (
+    columns_of,
+    is_absent,
+    is_columnar,
+    is_frame,
+    is_labelled,
+    listed,
+    plain_scalar,
+)
 from xray_otel._mask import MASKED, is_pair
 
 _fast_dumps: Callable[[Any], bytes] | None = None
@@ -92,19 +100,26 @@ def text_of(value: object, max_bytes: int) -> str:
             value = value.value
         if isinstance(value, str):
             text = str.__str__(value)
+        elif isinstance(value, int | float):
+            return _spoken(value, max_bytes)
         elif _is_short_tuple(value):
             text = str(value)
-        elif isinstance(value, _COLLECTIONS) or _is_record(value) or is_frame(value) or is_labelled(value):
+        elif _is_compound(value):
             # Not str(): it would go through the whole of it, and has no keys to mask by.
             text = json_text(value, max(max_bytes, _SMALLEST_JSON))
             return cut(text, max_bytes)
         elif isinstance(value, bytes | bytearray | memoryview):
             text = repr(bytes(value[: max_bytes + _mask.SPAN]))
         else:
-            text = str.__str__(str(value))
+            return _spoken(value, max_bytes)
         return cut(_mask.current.window(text, max_bytes), max_bytes)
     except Exception:  # noqa: BLE001 - the host's value may do anything when it is asked
         return unreadable(value)
+
+
+def _spoken(value: object, max_bytes: int) -> str:
+    """As Python writes it, bounded and masked."""
+    return cut(_mask.current.window(str.__str__(str(value)), max_bytes), max_bytes)
 
 
 def named_text(name: object, value: object, max_bytes: int) -> str:
@@ -117,7 +132,7 @@ def shown(value: object) -> str:
     try:
         if isinstance(value, str):
             return clean(repr(_mask.current.window(str.__str__(value), _SHOWN))[:_SHOWN])
-        if isinstance(value, _COLLECTIONS) or _is_record(value):
+        if _is_compound(value):
             return text_of(value, _SHOWN)
         return clean(_mask.current.window(repr(value), _SHOWN)[:_SHOWN])
     except Exception:  # noqa: BLE001 - the host's __repr__ may do anything
@@ -148,6 +163,8 @@ def scalar(value: Any) -> Scalar:
     kind = type(value)
     if value is None or kind is bool:
         return value  # type: ignore[no-any-return]
+    if is_absent(value):
+        return None
     try:
         if kind is str:
             return text_of(value, NAME_BYTES)
@@ -161,7 +178,7 @@ def scalar(value: Any) -> Scalar:
             return _looked_at(whole if _INT_MIN <= whole <= _INT_MAX else float(whole))
         if isinstance(value, datetime.date | datetime.time):
             return text_of(value.isoformat(), NAME_BYTES)
-        if hasattr(value, "dtype") and getattr(value, "size", 0) == 1:
+        if hasattr(value, "dtype") and getattr(value, "size", 0) == 1 and not _is_compound(value):
             return scalar(value.item())
     except Exception:  # noqa: BLE001 - the host's value may do anything when it is asked
         return unreadable(value)
@@ -265,8 +282,10 @@ class _Simplifier:
             return self._text(value.isoformat())
         if isinstance(value, bytes | bytearray | memoryview):
             return f"<{memoryview(value).nbytes} bytes>"
-        if isinstance(value, uuid.UUID | datetime.timedelta | type) or callable(value):
-            return self._text(value)
+        if isinstance(value, uuid.UUID | datetime.timedelta | type):
+            return self._words(value)
+        if callable(value) and not _is_compound(value):
+            return self._words(value)
         if depth >= _MAX_DEPTH:
             return f"<{_type_name(value)}>"
         return self._compound(value, depth)
@@ -291,13 +310,12 @@ class _Simplifier:
         says_nothing = getattr(type(value), "__repr__", None) is object.__repr__
         if hasattr(value, "__dict__") and (vars(value) or says_nothing):
             return self._mapping(vars(value).items(), len(vars(value)), depth)
-        return self._text(value)
+        return self._words(value)
 
     def _columnar(self, value: Any, depth: int) -> Any:
         """Of numpy, pandas, polars or Arrow; a frame by column, each with the rows left out."""
         if is_frame(value):
-            names = getattr(value, "column_names", value.columns)
-            return self._mapping(((name, value[name]) for name in names), len(names), depth)
+            return self._mapping(*columns_of(value), depth)
         if is_labelled(value):
             return self._mapping(value.items(), _size(value), depth)
         if hasattr(value, "as_py"):
@@ -309,7 +327,13 @@ class _Simplifier:
         return self._sequence(flat, _size(value), depth)
 
     def _text(self, value: object) -> str:
-        text = text_of(value, self._string_bytes)
+        return self._spent(text_of(value, self._string_bytes))
+
+    def _words(self, value: object) -> str:
+        """Of what is not taken apart. Not ``text_of``, which may come here again, and so on for ever."""
+        return self._spent(_spoken(value, self._string_bytes))
+
+    def _spent(self, text: str) -> str:
         self._characters -= len(text)
         if self._characters <= 0:
             self._nodes = 0
@@ -359,6 +383,11 @@ def _is_record(value: object) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
+def _is_compound(value: object) -> bool:
+    """Whether it has parts, with keys that may be hidden."""
+    return isinstance(value, _COLLECTIONS) or _is_record(value) or is_frame(value) or is_labelled(value)
+
+
 _COLLECTIONS = (Mapping, list, tuple, set, frozenset)
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _SHORT_TUPLE = 16
@@ -404,7 +433,8 @@ def item_id(item: Any, key: Key = None) -> str:
     without one raises whatever it raises.
     """
     if key is None:
-        item = plain_scalar(item)
+        if not isinstance(item, _IDS):
+            item = plain_scalar(item)
         if not isinstance(item, _IDS) or (isinstance(item, tuple) and hasattr(item, "id")):
             item = item["id"] if isinstance(item, Mapping) else item.id
     elif isinstance(key, str):

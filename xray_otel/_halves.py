@@ -51,6 +51,16 @@ def send_in_parts(
     return found
 
 
+def exact_parts(payload: Payload, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """These, of a stored request, with outcomes told from the other records of their runs."""
+    if payload.signal is not Signal.LOGS or semconv.EVENT_OUTCOME.encode() not in payload.data:
+        return parts
+    try:
+        return tuple(_parts_of(payload))
+    except DecodeError:
+        return parts
+
+
 def _halves(payload: Payload) -> tuple[Payload, ...]:
     """None where there is but one record, or nothing that can be read."""
     try:

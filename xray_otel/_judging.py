@@ -18,17 +18,18 @@ from xray_otel._columns import (
     SPILL_ROWS,
     STRIDE,
     Recorder,
+    is_score,
 )
 from xray_otel._encode import (
     MISSING,
     NAME_BYTES,
     Key,
     item_id,
-    number,
     scalar,
     shown,
     text_of,
 )
+from xray_otel._frames import is_absent
 from xray_otel._guard import Guard
 from xray_otel.errors import UsageError
 
@@ -255,7 +256,7 @@ class Judging:
             value = self._observed_value(value)
         if type(threshold) is not float and threshold is not None:
             threshold = self._observed_value(threshold)
-        if score is not None and self._guard.strict and type(score) is not float and number(score) is None:
+        if score is not None and self._guard.strict and not is_score(score):
             self._complain(f"score must be a number, got {shown(score)}")
         said = verdict if text is None and checks is None else (verdict, text, self._checks(checks))
         rows = self._recording().rows
@@ -294,17 +295,18 @@ class Judging:
         """A snapshot of a candidate's checks; None where one is none, because the others mislead."""
         if checks is None:
             return None
+        form = "{name, value, threshold, passed}"
         try:
-            found = [_check(check) for check in checks[:_MAX_CHECKS]]
-            if len(checks) > _MAX_CHECKS:
-                self._complain(f"a candidate has at most {_MAX_CHECKS} checks, got {len(checks)}")
-        except UsageError:
-            raise
+            made, count = checks[:_MAX_CHECKS], len(checks)
+            found = [_check(check) for check in made]
+            plain = all("name" in check and _CHECK_KEYS.issuperset(check) for check in made)
         except Exception:  # noqa: BLE001 - what is no list of mappings is not recorded
-            self._complain(
-                f"checks must be a list of {{name, value, threshold, passed}}, got {shown(checks)}"
-            )
+            self._complain(f"checks must be a list of {form}, got {shown(checks)}")
             return None
+        if not plain:
+            self._complain(f"a check is {form}, what else it has is left out; got {shown(made)}")
+        if count > _MAX_CHECKS:
+            self._complain(f"a candidate has at most {_MAX_CHECKS} checks, got {count}")
         return found
 
     def _hears(self) -> bool:
@@ -329,13 +331,12 @@ def observed(value: Any) -> Any:
 
 def _check(check: Mapping[str, Any]) -> dict[str, Any]:
     """One of them. Raises where it is none."""
-    if not _CHECK_KEYS.issuperset(check) or "name" not in check:
-        raise KeyError
-    found: dict[str, Any] = {"name": text_of(check["name"], NAME_BYTES)}
+    found: dict[str, Any] = {"name": text_of(check.get("name", ""), NAME_BYTES)}
     if "value" in check:
         found["value"] = None if check["value"] is MISSING else scalar(check["value"])
     found["threshold"] = scalar(check.get("threshold"))
-    found["passed"] = None if check.get("passed") is None else bool(check["passed"])
+    passed = check.get("passed")
+    found["passed"] = None if passed is None or is_absent(passed) else bool(passed)
     return found
 
 

@@ -152,7 +152,7 @@ class Operations(Recording):
         """Compares by itself, so that what is said of the rule is so by construction (decision 0041)."""
         holds, hears = _HOLDS[sign], self._touch()
         passed: list[Item] = []
-        judged, exact = 0, type(threshold) in (float, int)
+        judged, exact = 0, _is_exact(threshold)
         for item in items:
             found = value(item)
             kind = type(found)
@@ -165,7 +165,7 @@ class Operations(Recording):
                 observed = MISSING if missing else found
                 self._judge(verdict, item, code, None, None, observed, threshold, key, None)
                 judged += 1
-                exact = exact and (missing or kind is float or kind is int)
+                exact = exact and (missing or kind is float or _is_exact(found))
         if hears and type(reason) is str:
             self._compared.append(_Comparison(reason, sign, judged, exact))
         return passed
@@ -242,3 +242,9 @@ def _ranked(
     sign = -1.0 if reverse else 1.0
     scored.sort(key=lambda pair: math.inf if pair[0] is None else sign * pair[0])
     return scored
+
+
+def _is_exact(compared: Any) -> bool:
+    """Whether a number is recorded digit by digit: a whole one beyond 64 bits is not."""
+    kind = type(compared)
+    return kind is float or (kind is int and -(2**63) <= compared < 2**63)

@@ -7,8 +7,8 @@ from itertools import islice
 from types import NoneType
 from typing import Any
 
-from xray_otel._columns import DEFERRED, ELIMINATED, KEPT, SPILL_ROWS, Columns, filled
-from xray_otel._encode import NAME_BYTES, Key, Missing, number, shown, text_of
+from xray_otel._columns import DEFERRED, ELIMINATED, KEPT, SPILL_ROWS, Columns, filled, is_score
+from xray_otel._encode import NAME_BYTES, Key, Missing, shown, text_of
 from xray_otel._frames import is_frame, listed
 from xray_otel._guard import guarded
 from xray_otel._judging import PLAIN, Judging, observed
@@ -158,7 +158,7 @@ class Recording(Judging):
 
     def _check_scores(self, scores: list[Any] | None) -> None:
         for score in scores or ():
-            if not isinstance(score, float | NoneType) and number(score) is None:
+            if not is_score(score):
                 self._complain(f"scores must be numbers, got {shown(score)}")
 
     def _observed(self, name: str, column: Any, count: int) -> tuple[list[Any] | None, bool]:

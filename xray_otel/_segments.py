@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from xray_otel._buffer import Part, Priority
+from xray_otel._halves import exact_parts
 from xray_otel._ids import random_bits
 from xray_otel._transport import Payload, Signal
 
@@ -53,9 +54,8 @@ class Frame(NamedTuple):
 
 def encode_frame(payload: Payload, parts: Sequence[Part]) -> bytes:
     """The bytes of a frame stored now."""
-    # What a part is stands there only where the class does not say it, so that older clients read the rest.
-    told = [part if part.kind else part[:-1] for part in parts]
-    manifest = json.dumps(told, separators=(",", ":")).encode()
+    # Without the kind: older clients would take the frame for one that is not whole, and all after it.
+    manifest = json.dumps([part[:4] for part in parts], separators=(",", ":")).encode()
     packed = zlib.compress(payload.data, _ZLIB_LEVEL)
     head = _FRAME.pack(0, payload.signal, len(manifest), len(packed), time.time_ns())
     rest = b"".join((head[_CHECKSUM_BYTES:], manifest, packed))
@@ -183,4 +183,4 @@ def _read_frame(data: bytes, start: int) -> Frame | None:
         )
     except (ValueError, TypeError, zlib.error):
         return None
-    return Frame(payload, parts, time_ns / 1e9, end)
+    return Frame(payload, exact_parts(payload, parts), time_ns / 1e9, end)

@@ -179,12 +179,12 @@ def _install(
         else:
             instead = "the default is used" if isinstance(error, SettingsError) else "it is left out"
             installed.guard.note("configure", f"{error}; {instead}")
+    if settings.hash_item_ids and not settings.item_id_key:
+        installed.guard.note("configure", "XRAY_ITEM_ID_KEY is not set: the hashes hold for this process")
     unknown = [line for line in unknown_variables(os.environ) if line not in _told]
     if unknown:
         _told.update(unknown)
         installed.guard.note("configure", "; ".join(unknown)[:_MESSAGE])
-    if settings.hash_item_ids and not settings.item_id_key:
-        installed.guard.note("configure", "XRAY_ITEM_ID_KEY is not set: the hashes hold for this process")
     if not settings.disabled:
         try:
             _ = installed.tracing  # joins the provider, so that the team's own spans are seen from now on

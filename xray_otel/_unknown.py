@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
@@ -60,6 +61,10 @@ OTHERS = frozenset(
 )
 """Without the prefix: what the server, its commands and the checkout read, which may be set beside."""
 _TESTS = "TEST_"
+_OF_SERVICES = re.compile(
+    r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+"""What Kubernetes sets in every pod beside services whose names begin with xray."""
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
@@ -67,6 +72,8 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
     ours = frozenset(field.name.upper() for field in fields(Settings))
     for variable in sorted(environ):
         name = variable.removeprefix(PREFIX)
-        if variable == PREFIX + name and name not in ours | OTHERS and not name.startswith(_TESTS):
+        if variable != PREFIX + name or name in ours | OTHERS:
+            continue
+        if not name.startswith(_TESTS) and not _OF_SERVICES.fullmatch(name):
             meant = nearest(name, sorted(ours))
             yield f"{variable} is no setting" + (f" (did you mean {PREFIX}{meant}?)" if meant else "")

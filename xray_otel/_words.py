@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -13,4 +12,6 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """That of ``words`` which ``word`` may be a slip of; None when it is like none of them."""
+    import difflib  # 4 ms, which hardly any process needs
+
     return next(iter(difflib.get_close_matches(word, list(words), 1, 0.75)), None)

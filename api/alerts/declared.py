@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from api.alerts.addresses import AddressProblem, check_url
-from api.contracts.declared import FIGURES, Expression, Number, Window
+from api.contracts.declared import FIGURES, Expression, Number, Window, pointed
 from api.contracts.judging import SIGNS, Sign
 from store.queries.errors import InvalidParameter
 from store.queries.filters import parse
@@ -138,7 +138,7 @@ def rule(document: Any, rule_id: str) -> AlertRule:
     try:
         return AlertRule.model_validate({**document, "id": rule_id})
     except ValidationError as exc:
-        raise RuleProblem(_pointed(exc)) from None
+        raise RuleProblem(pointed(exc)) from None
 
 
 def taken_apart(
@@ -155,17 +155,10 @@ def taken_apart(
     try:
         whom = Told.model_validate(told)
     except ValidationError as exc:
-        raise RuleProblem(_pointed(exc)) from None
+        raise RuleProblem(pointed(exc)) from None
     for place, url in enumerate(whom.webhooks):
         try:
             check_url(url, allow_private=allow_private)
         except AddressProblem as exc:
             raise RuleProblem(f"webhooks.{place}: {exc}") from None
     return rest, found, whom
-
-
-def _pointed(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    words = first["msg"].removeprefix("Value error, ")
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {words}" if place else words

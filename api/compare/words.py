@@ -44,6 +44,8 @@ def summary(answered: Answered, level: float) -> Sequence[str]:
             f"{groups.good_found:,} good ones, matched by {by}."
         )
     ]
+    if groups.in_both:
+        said.append(f"Left out as both bad and good: {groups.in_both:,}.")
     if matched.not_matched_by and answered.bad and answered.good:
         said.append(
             f"The groups hardly share a {' or '.join(matched.not_matched_by)}, so that is not held equal."

@@ -23,6 +23,7 @@ MAX_RUNS = 500
 CHECK_S = 25.0
 """How long all contracts of one request may take together: less than a command waits for its answer."""
 _PAGE = 100
+_NO_TIME = "there was no time to ask all of it; ask for less time or fewer contracts"
 
 
 class _TooLong(Exception):
@@ -94,9 +95,7 @@ def check(reader: Reader, contract: Contract, scope: Scope, until: float = inf) 
         _go_on(until)
         return _check(reader, contract, scope, until)
     except _TooLong:
-        return not_checked(
-            contract, "there was no time to ask all of it; ask for less time or fewer contracts"
-        )
+        return not_checked(contract, _NO_TIME)
 
 
 def _go_on(until: float) -> None:
@@ -227,15 +226,17 @@ def _item(reader: Reader, contract: Contract, asked: ItemReaches, scope: Scope, 
     yes, no, unsure, pending, cursor = 0, 0, 0, 0, None
     reached: list[Violation] = []
     missed: list[Violation] = []
-    judged = 0
-    while judged + pending < MAX_RUNS:
+    judged, cut_short = 0, None
+    while judged + pending < MAX_RUNS and cut_short is None:
         page = reader.runs(filters, PageRequest(limit=_PAGE, cursor=cursor))
         for run in page.items:
             if run.status in ("running", "waiting"):
                 pending += 1
                 continue
+            if monotonic() > until:
+                cut_short = _NO_TIME
+                break
             judged += 1
-            _go_on(until)
             came = _came(reader, run, asked)
             if came is None:
                 unsure += 1
@@ -253,8 +254,10 @@ def _item(reader: Reader, contract: Contract, asked: ItemReaches, scope: Scope, 
     state = judge(sign, limit, bounds)
     because = _because(state, judged, unsure, "runs")
     certain = state == "violated" and limit == (1 if sign == "at_least" else 0)
-    if cursor is not None and not certain:
-        state, because = "unknown", f"there are more than {MAX_RUNS} runs; ask for less time"
+    if cut_short is None and cursor is not None:
+        cut_short = f"there are more than {MAX_RUNS} runs; ask for less time"
+    if cut_short is not None and not certain:
+        state, because = "unknown", cut_short
     named = reached if sign == "at_most" else missed
     return Verdict(
         contract,

@@ -34,6 +34,8 @@ _ID = r"^[A-Za-z0-9._-]{1,128}$"
 _SHARE = re.compile(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*(%?)\s*", re.ASCII)
 _DURATION = re.compile(r"(\d{1,6})\s*([mhd])", re.ASCII)
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_SAID = {"extra_forbidden": "is no key of this", "missing": "is needed"}
+"""Where the words of pydantic are of its own terms, by its type of error."""
 FIGURES = tuple(
     f"{field}.{statistic}"
     for field in ("drop_ratio", "duration_ms", "score_mean")
@@ -232,7 +234,7 @@ def contract(document: Any, contract_id: str | None = None) -> Contract:
     try:
         return Contract.model_validate(document)
     except ValidationError as exc:
-        raise ContractProblem(_pointed(exc)) from None
+        raise ContractProblem(pointed(exc)) from None
 
 
 def contracts(document: Any) -> list[Contract]:
@@ -293,8 +295,9 @@ def _check_size(document: Any) -> None:
             left += value
 
 
-def _pointed(error: ValidationError) -> str:
+def pointed(error: ValidationError) -> str:
+    """What is wrong first, by its place: ``figure.of: is needed``; no value that was sent."""
     first = error.errors(include_url=False, include_input=False)[0]
-    words = first["msg"].removeprefix("Value error, ")
+    words = _SAID.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     place = ".".join(str(part) for part in first["loc"])
     return f"{place}: {words}" if place else words

@@ -74,8 +74,11 @@ def _is_another_mix(found: Sequence[Unusual]) -> bool:
     """
     Whether a source gives more than ever, and that is less of a wonder than what all give together.
 
-    When one only gives less, the others give as much as they did, and the sum is what is unusual.
+    When one only gives less, the others give as much as they did, and the sum is what is unusual. One that
+    gives nothing and never did so is down, whatever others give in its place.
     """
+    if any(one.figure.startswith("share:from ") and one.value == 0 and not one.seen for one in found):
+        return False
     more = max((one.own for one in found if one.figure.startswith("amount:from ")), default=0.0)
     lacking = max((-one.own for one in found if one.figure == "amount:out"), default=0.0)
     return more > max(MORE, lacking)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -67,7 +68,8 @@ def _rejudged(step: StepFacts, changes: Sequence[Change], *, assume: bool) -> Se
             return certain  # nothing is left to assume
     rules = [find_rule(step, change.rule, assume) for change in changes]
     results = [_results(step, rule, change, assume) for change, rule in zip(changes, rules, strict=True)]
-    if all(_says_the_same(step, rule, of_rule) for rule, of_rule in zip(rules, results, strict=True)):
+    changed = {rule.name: rule for rule in rules}
+    if all(_says_the_same(step, changed, rule, told) for rule, told in zip(rules, results, strict=True)):
         return as_recorded(step)
     if step.looks_at_others or step.cuts:
         return [said(None, "depends_on_others")] * len(step.decisions)
@@ -129,6 +131,8 @@ class _Judge:
                 return _Result(False)
             whole = self._all_checks and evaluated(decision, self._names)
             return _Result(True) if whole else _Result(None, "short_circuit")
+        if any(rule.by_checks for rule in self._rules):
+            return _Result(None, "short_circuit")  # its reason may stand for a check that changes
         if decision.reason in self._changed or (decision.reason is None and self._changed & {None, ""}):
             return _Result(True) if self._one_rule else _Result(None, "short_circuit")
         return _Result(False)
@@ -138,16 +142,38 @@ def _before(observed: Observation | None) -> _Result:
     return _found(None if observed is None else observed.passed)
 
 
-def _says_the_same(step: StepFacts, rule: Rule, results: Sequence[_Result | None]) -> bool:
-    """Whether a changed rule says of each candidate what it said."""
-    for before, now, passes in zip(rule.observed, results, step.passes, strict=True):
-        if now is None:
-            continue
-        # Rejected by another rule; that this one would change has no bearing while that one stands.
-        unheard = before is None or before.passed is None
-        if passes or not unheard or now.passed is not None:
-            return False
-    return True
+def _says_the_same(
+    step: StepFacts, changed: Mapping[str | None, Rule], rule: Rule, results: Sequence[_Result | None]
+) -> bool:
+    """Whether a changed rule says of each candidate what it said, or was not heard and need not be."""
+    return all(
+        now is None
+        or (
+            now.passed is None
+            and ((before := rule.observed[place]) is None or before.passed is None)
+            and _rejected_by_another(step.decisions[place], place, changed, rule)
+        )
+        for place, now in enumerate(results)
+    )
+
+
+def _rejected_by_another(
+    decision: Decision, place: int, changed: Mapping[str | None, Rule], rule: Rule
+) -> bool:
+    """
+    Whether another rule is known to have rejected the candidate: while that one stands, this one has no
+    bearing. One that changes, too, must have said so once, as then it is known whether it still does.
+    """
+    if not rejected(decision):
+        return False  # merged or deferred: the rule may have passed it before, and might not now
+    if not rule.by_checks:
+        return (decision.reason or "") != (rule.name or "")
+    for check in decision.checks or ():
+        other = changed.get(check["name"])
+        heard = other is None or ((said := other.observed[place]) is not None and said.passed is False)
+        if check.get("passed") is False and other is not rule and heard:
+            return True
+    return False
 
 
 def _results(step: StepFacts, rule: Rule, change: Change, assume: bool) -> list[_Result | None]:
@@ -171,22 +197,32 @@ def _results(step: StepFacts, rule: Rule, change: Change, assume: bool) -> list[
         elif several:
             result = _found(None, "own_thresholds")
         else:
-            result = _result(step, rule, change, before, passed, known=known)
+            result = _result(step, rule, change, before, passed, known=known, assume=assume)
         found.append(None if result.passed is passed else result)
     return found
 
 
 def _result(
-    step: StepFacts, rule: Rule, change: Change, before: Observation, passed: bool, *, known: bool
+    step: StepFacts,
+    rule: Rule,
+    change: Change,
+    before: Observation,
+    passed: bool,
+    *,
+    known: bool,
+    assume: bool,
 ) -> _Result:
+    # A limit that was not recorded may have been the candidate's own.
+    limit = rule.threshold if before.threshold is None and assume else before.threshold
+    now = _moved(change, limit) if is_number(limit) else None
+    if now is not None and not math.isfinite(now):
+        return _found(None, "no_value")  # a value that is recorded as missing may be as infinite
     if before.missing and step.declared.of_missing(rule.name) == ("passes" if passed else "fails"):
         return _found(passed)
     if not known:
         return _found(None, "no_comparator" if rule.comparator.signs else "contradiction")
-    limit = before.threshold if is_number(before.threshold) else rule.threshold
-    if limit is None:
+    if now is None or not is_number(limit):
         return _found(None, "no_value")
-    now = _moved(change, limit)
     if now == limit:
         return _found(before.passed)
     if is_number(before.value) and is_number(before.threshold):

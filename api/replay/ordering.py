@@ -41,9 +41,12 @@ def reorder(step: StepFacts, field: Field, top_k: int | None, assume: bool) -> l
         return [_UNKNOWN] * len(judged)
     if step.evidence != "full":
         return [said(None, "not_recorded")] * len(judged)
-    groups = _groups(step)
+    groups = _groups(step, assume=assume)
     if groups is None:
         return [said(None, "no_scores")] * len(judged)
+    one_of_all = step.step_type == "select" and keeps <= 1
+    if losers and step.top_k is None and not one_of_all and not assume:
+        return [said(None, "not_declared")] * len(judged)  # a score below a limit looks the same
     if losers and step.top_k is not None and step.top_k != keeps:
         return [said(None, "contradiction")] * len(judged)
     number = top_k if top_k is not None else keeps if losers else step.top_k
@@ -57,7 +60,7 @@ def reorder(step: StepFacts, field: Field, top_k: int | None, assume: bool) -> l
 
 def positions(step: StepFacts) -> Mapping[int, int]:
     """Place of a decision to its position from 1, where the recorded order follows from the scores."""
-    groups = _groups(step)
+    groups = _groups(step, assume=True)
     if groups is None:
         return {}
     order = sorted(range(len(groups)), key=lambda place: groups[place])
@@ -104,17 +107,19 @@ def _of_line(field: Field, number: int, word: str) -> list[Verdict]:
 
 
 @once
-def _groups(step: StepFacts) -> Sequence[int] | None:
+def _groups(step: StepFacts, *, assume: bool) -> Sequence[int] | None:
     """
     Per decision its place in the order, equal where the record does not tell which comes first.
 
     The client records a ranking in its order, so equal scores keep the recorded one. Where the
-    decisions stand in another order, the scores must part those that won from those that lost.
+    decisions stand in another order, the scores must part those that won from those that lost. Where
+    nobody lost by a score, candidates that stand as they came may run along their scores by chance.
     """
     judged = step.decisions
     won = [d.verdict in PASSING for d in judged]
     if sorted(won, reverse=True) == won and (_runs_along(step, -1) or _runs_along(step, 1)):
-        return range(len(judged))
+        shown = assume or any(d.score is not None and d.verdict not in PASSING for d in judged)
+        return range(len(judged)) if shown else [0] * len(judged)
     scores = [d.score for d in judged if d.score is not None]
     if len(scores) < len(judged):
         return None

@@ -92,9 +92,21 @@ def evaluation(step: StepFacts) -> str | None:
     """How the rules judge, as the step declares it and the record does not contradict."""
     said = step.declared.evaluation
     if said == "single":
-        return said if len(rule_names(step)) <= 1 else None
+        return said if len(_shown(step)) <= 1 else None
     checked = any(decision.checks for decision in step.decisions)
     return said if not checked or checks_are_all(step) else None
+
+
+def _shown(step: StepFacts) -> set[str]:
+    """Names of all rules that record and declarations tell of, those of rejections without a check too."""
+    named = {*rule_names(step), *step.declared.comparators, *step.declared.missing_by_rule}
+    if not _check_names(step):
+        return named
+    return named | {d.reason or "" for d in step.decisions if rejected(d) and not _failed(d)}
+
+
+def _failed(decision: Decision) -> bool:
+    return any(check.get("passed") is False for check in decision.checks or ())
 
 
 def is_single(step: StepFacts) -> bool:

@@ -132,7 +132,7 @@ def would_tell(
     reader: Reader, shelf: AlertShelf, declared: AlertRule, after: datetime, before: datetime
 ) -> DryRun:
     """Evaluate a rule again and again between two times and return what it would have told."""
-    step = max(declared.every, (before - after) / MAX_EVALUATIONS)
+    step = max(declared.every, (before - after) / (MAX_EVALUATIONS - 1))
     known: dict[str, GroupState] = {}
     items: list[WouldTell] = []
     evaluations, at = 0, after

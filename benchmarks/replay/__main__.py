@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import xray_otel as xray
 from benchmarks import servers
-from benchmarks.replay.steps import INDEPENDENT
+from benchmarks.replay.kinds import INDEPENDENT
 from benchmarks.replay.trials import Tally, recorded, told_of, try_changes, try_contrasts, try_flips
 from store.reader import Reader
 

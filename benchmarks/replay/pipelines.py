@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Literal
 
 import xray_otel as xray
-from benchmarks.replay.steps import PASSING, Changed, Item, Row, Rule, Setting, Step, judge, score_of
+from benchmarks.replay.kinds import judge, score_of
+from benchmarks.replay.steps import PASSING, Changed, Item, Row, Rule, Setting, Step
 
 _FIELDS = ("price", "rating", "weight", "relevance")
 _ADVISED = (
@@ -28,12 +30,15 @@ _FOUND = (
     *("own",) * 2,
     "veiled",
     "any_of",
+    "offers",
 )
 """As code is that nobody wrote with replay in mind."""
 _DEPENDENT = ("quota", "budget", "unique", "enough", "average", "moody")
-_SEVERAL = ("in_turn", "checks_in_turn", "checks_all", "any_of", "veiled", "unique", "enough")
+_SEVERAL = ("in_turn", "checks_in_turn", "checks_all", "any_of", "offers", "veiled", "unique", "enough")
 _BY_FILTER = ("compared", "single", "veiled", "quota", "budget")
-CHECKED = ("checks_all", "checks_in_turn", "any_of")
+_ODD: Sequence[Sequence[int]] = (*((),) * 17, *((2**53, 2**53 + 1, 2**53 + 3, 2**62 + 1),) * 2, (True, False))
+"""Values of some pipelines: whole numbers of which doubles do not tell all, and truths."""
+CHECKED = ("checks_all", "checks_in_turn", "any_of", "offers")
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,16 @@ def draw(seed: str) -> Pipeline:
         steps.append(_filter(random, f"filter_{number}", last))
         last = [steps[-1].name]
     if random.random() < 0.6:
-        kind = random.choice(("rank", "rank", "diverse"))
+        kind = random.choice(("rank", "rank", "placed", "diverse"))
         steps.append(_ordered(random, kind, last))
         last = ["order"]
         if random.random() < 0.5:
             steps.append(_filter(random, "after", last))
             last = ["after"]
+    if random.random() < 0.1:
+        alone = {"item_independent": True} if random.random() < 0.6 else {}
+        steps.append(Step("good", "good", "filter", inputs=last, declares=alone))
+        last = ["good"]
     if random.random() < 0.6:
         alone = {"item_independent": True} if random.random() < 0.6 else {}
         steps.append(Step("best", "select", "select", top_k=1, inputs=last, declares=alone))
@@ -151,7 +160,8 @@ def _setting(step: Step, rule: str | None, rows: Sequence[Row], random: Random) 
     chance = random.random()
     if chance < 0.08:
         return Setting(remove=True)
-    if chance < 0.2 or step.kind == "own":
+    own = 1.0 if step.advised else 0.7  # seldom one limit in place of each candidate's own
+    if chance < (own if step.kind == "own" else 0.2):
         return Setting(scale=random.choice((0.5, 0.9, 0.95, 1.05, 1.1, 2.0)))
     values = [v for row in rows if type(v := known.observed(row.item)) in (int, float) and v == v]
     if step.kind == "budget":
@@ -177,10 +187,11 @@ def _slate(step: Step, done: Mapping[str, Sequence[Row]]) -> list[Item]:
 
 def _items(random: Random, count: int, prefix: str = "i") -> list[Item]:
     gaps = random.random() < 0.3
+    odd = random.choice(_ODD)
     found = [
         Item(
             f"{prefix}{number}",
-            {name: _value(random, gaps) for name in _FIELDS},
+            {name: _value(random, gaps, odd) for name in _FIELDS},
             f"brand{random.randrange(1 + count // 8)}",
             f"title{random.randrange(count * 4)}",
         )
@@ -192,8 +203,10 @@ def _items(random: Random, count: int, prefix: str = "i") -> list[Item]:
     return found
 
 
-def _value(random: Random, gaps: bool) -> float | int | None:
+def _value(random: Random, gaps: bool, odd: Sequence[int]) -> float | int | None:
     chance = random.random()
+    if odd and random.random() < 0.2:
+        return random.choice(odd)
     if gaps and chance < 0.05:
         return None if chance < 0.04 else float("nan")
     if chance < 0.45:
@@ -273,7 +286,7 @@ def _declared(random: Random, step: Step) -> dict[str, Any]:
 
 
 def _ordered(random: Random, kind: str, inputs: Sequence[str]) -> Step:
-    alone = {"item_independent": kind == "rank"} if random.random() < 0.5 else {}
+    alone = {"item_independent": kind != "diverse"} if random.random() < 0.5 else {}
     top_k = random.choice((3, 5, 10)) if kind == "diverse" else random.choice((3, 10, 30))
     return Step("order", kind, "rank", top_k=top_k, inputs=inputs, declares=alone)
 
@@ -319,7 +332,8 @@ def _one(step: Step, row: Row, recorder: xray.Step) -> None:
         "threshold": row.threshold,
         "score": row.score,
     }
-    if step.kind in CHECKED:
+    unlisted = step.records == "none" and zlib.crc32(row.item.id.encode()) % 3 == 0
+    if step.kind in CHECKED and not unlisted:
         checks = [
             {"name": c["name"], "value": c["value"], "threshold": c["threshold"], "passed": c["passed"]}
             for c in row.checks or ()
@@ -328,6 +342,8 @@ def _one(step: Step, row: Row, recorder: xray.Step) -> None:
     if row.verdict == "kept":
         if step.records == "none" and step.kind not in CHECKED:
             figures = {"score": row.score}
+        elif step.kind == "own" and step.records == "first":
+            figures["threshold"] = None
         recorder.accept(row.item.id, row.reason, **figures)
     elif row.verdict == "eliminated":
         recorder.reject(row.item.id, row.reason, **figures)

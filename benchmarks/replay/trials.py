@@ -17,8 +17,9 @@ from api.replay.facts import Change
 from api.replay.flip import Flip, smallest_flip
 from api.replay.gather import Told, gather
 from api.replay.result import Answer, replay
+from benchmarks.replay.kinds import INDEPENDENT
 from benchmarks.replay.pipelines import Executed, Pipeline, asked, change, draw, execute, fates, record
-from benchmarks.replay.steps import INDEPENDENT, PASSING, SIGNS, Setting, Step
+from benchmarks.replay.steps import PASSING, SIGNS, Setting, Step
 from store.queries.errors import InvalidParameter
 from store.reader import Reader
 

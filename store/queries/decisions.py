@@ -11,9 +11,10 @@ from sqlalchemy import Connection, and_, select, true
 
 from store.decisions import Decision, rows, unpack
 from store.ids import run_key
+from store.queries.chunks import STEP_EVIDENCE, readable
 from store.queries.conditions import Condition
 from store.queries.cursor import Cursors
-from store.queries.derived import STEP_EVIDENCE, of_step, ordinals, readable
+from store.queries.derived import of_step, ordinals
 from store.queries.filters import Filters, PageRequest
 from store.queries.losses import of_steps
 from store.queries.outcomes import items_of

@@ -29,8 +29,8 @@ from sqlalchemy import (
 
 from store.decisions import rows, unpack
 from store.ids import run_key
+from store.queries.chunks import readable
 from store.queries.decisions import decision_record
-from store.queries.derived import readable
 from store.queries.filters import Filters
 from store.queries.keys import STEP_KEY
 from store.queries.runs import matching as matching_runs

@@ -18,9 +18,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select, true, tuple_
 
 from store.decisions import Decision, about, rows, unpack
+from store.queries.chunks import readable, search
 from store.queries.conditions import Condition
 from store.queries.cursor import Cursors, SortKey, after
-from store.queries.derived import STEP_ATTEMPT, of_run, of_step, readable, search
+from store.queries.derived import STEP_ATTEMPT, of_run, of_step
 from store.queries.filters import Filters, PageRequest
 from store.queries.outcome_terms import ITEM
 from store.queries.outcomes import of_item

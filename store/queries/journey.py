@@ -9,8 +9,8 @@ from sqlalchemy import Connection, select
 
 from store.decisions import Decision, about, rows, unpack
 from store.ids import run_key
+from store.queries.chunks import may_name, readable
 from store.queries.decisions import decision_record
-from store.queries.derived import may_name, readable
 from store.queries.outcomes import of_item
 from store.queries.steps import named_steps_of_run, steps_of_run
 from store.queries.types import Journey, JourneyStep, RunRecord, StepRecord

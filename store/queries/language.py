@@ -272,6 +272,10 @@ def _unexpected(text: str, exc: UnexpectedInput) -> InvalidParameter:
     message = f"expected {wanted}; got {_beginning(got)}"
     if "STRING" in accepted and re.match(r"\w", got):
         message += "; texts stand in quotes"
+    elif got.startswith("%"):
+        message += "; a share is written 0.9, not 90%"
+    elif got.startswith("=") and text[:place].endswith("="):
+        message += "; one = is enough"
     return refused(column, message)
 
 

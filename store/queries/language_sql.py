@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -260,11 +260,19 @@ def _unknown(
         message += f"; write {name.removesuffix(suffix)} and an operator, as in drop_ratio > 0.9"
     elif vocabulary.step is not None and asked is vocabulary and _is_of(vocabulary.step, name):
         message += f"; {STEP_PREFIX}{name} asks for it of one step of the run"
-    elif near := difflib.get_close_matches(name, [*known, *ALIASES], n=1):
-        message += f"; did you mean {near[0]}?"
+    elif near := _near(asked, name, known):
+        message += f"; did you mean {STEP_PREFIX if node.name.startswith(STEP_PREFIX) else ''}{near}?"
+    elif vocabulary.step is not None and (near := _near(vocabulary.step, name)):
+        message += f"; did you mean {STEP_PREFIX}{near}?"
     else:
         message += f"; known are {', '.join(known)}"
     return refused(node.column, message)
+
+
+def _near(vocabulary: Vocabulary, name: str, known: Sequence[str] = ()) -> str | None:
+    fields = {field.name for field in vocabulary.fields}
+    words = [*fields, *known, *(alias for alias, field in ALIASES.items() if field in fields)]
+    return next(iter(difflib.get_close_matches(name, sorted(set(words)), n=1)), None)
 
 
 def _is_of(vocabulary: Vocabulary, name: str) -> bool:

@@ -41,8 +41,9 @@ from sqlalchemy import (
 
 from store.kept import Kept, Rows, rows
 from store.losses import CAUSES
+from store.queries.chunks import STEP_EVIDENCE
 from store.queries.cursor import Cursors, SortKey, after
-from store.queries.derived import STEP_EVIDENCE, of_run, of_step
+from store.queries.derived import of_run, of_step
 from store.queries.errors import InvalidParameter
 from store.queries.filters import Filters, PageRequest
 from store.queries.keys import among, of_asked, of_keys

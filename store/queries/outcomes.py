@@ -50,7 +50,7 @@ _OF_ITEM = _first(among(outcomes), outcomes.c.item_id == bindparam("asked_item",
 def of_item(
     connection: Connection, run_ids: Collection[str], item_id: str
 ) -> Mapping[str, Sequence[OutcomeRecord]]:
-    """Return the outcomes of an item by run id."""
+    """Return the outcomes of an item by run id; runs that are unknown, or have none, are left out."""
     if not run_ids:
         return {}
     keys = [run_key(run_id) for run_id in run_ids]
@@ -58,6 +58,8 @@ def of_item(
         runs.c.run_key == func.any(literal(keys, ARRAY(Uuid())))
     )
     known = connection.execute(statement).all()
+    if not known:
+        return {}
     days = of_keys((row.run_key, row.run_day) for row in known)
     (found,) = rows(connection, (_OF_ITEM, {**days, "asked_item": item_id}))
     of_run = by_run(found)

@@ -154,7 +154,7 @@ def step_record(row: Row, lost: Lost = NOTHING_LOST) -> StepRecord:
 
 
 def step_completeness(row: Row, lost: Lost = NOTHING_LOST) -> StepCompleteness:
-    """row: a step's status and decisions_recorded with the columns of ``derived.evidence``."""
+    """row: a step's status and decisions_recorded with the columns of ``chunks.evidence``."""
     return StepCompleteness(
         metrics="running" if row["status"] == "running" else "exact",
         evidence=_evidence(row, lost),

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ARRAY, Connection, Text, and_, func, literal, select
 
 from store.decision_text import open_columns
-from store.decisions import DecisionColumns
+from store.decisions import DecisionColumns, text_bytes
 from store.engine import BINARY
 from store.ids import run_key
-from store.queries.derived import readable
+from store.queries.chunks import readable
 from store.schema import decisions, runs, steps
 
 MAX_DECISIONS = 1_000_000
 """Of one run; 100,000 take 12 ms of processor time and 15 MB."""
 MAX_PACKED_BYTES = 32 << 20
 """Of one run: checks and texts take far more than a million plain decisions, 12 to 24 bytes each."""
+
+MAX_TEXT_BYTES = 256 << 20
+"""Of one run, unpacked, which is what is kept in memory: a text that repeats itself packs to a thousandth."""
 
 StepKey = tuple[str, str]
 """(step_id, attempt_key)."""
@@ -44,8 +47,8 @@ def run_columns(
     """
     Return the readable decisions of these executions of a run.
 
-    Where they are more than ``limit`` or ``MAX_PACKED_BYTES``, the smallest steps are read. Three
-    statements by primary key.
+    Where they are more than ``limit`` or ``MAX_PACKED_BYTES``, the smallest steps are read, and of those the
+    first that unpack to ``MAX_TEXT_BYTES``. Three statements by primary key.
     """
     key = run_key(run_id)
     day = select(runs.c.run_day).where(runs.c.run_key == key).scalar_subquery()
@@ -63,22 +66,26 @@ def run_columns(
         if not opens:
             closed.add((step_id, attempt_key))
     asked = sizes.keys() & set(wanted)
-    chosen, left, left_bytes = set(), limit, MAX_PACKED_BYTES
+    chosen: set[StepKey] = set()
+    left, left_bytes = limit, MAX_PACKED_BYTES
     for step in sorted(asked - closed, key=lambda step: (sizes[step], step)):
         if sizes[step] <= left and packed_bytes[step] <= left_bytes:
             left, left_bytes = left - sizes[step], left_bytes - packed_bytes[step]
             chosen.add(step)
     found: dict[StepKey, list[DecisionColumns]] = {}
     if chosen:
+        # By attempt as well: another one of the step may be of any size.
+        names = (literal(list(part), ARRAY(Text())) for part in zip(*chosen, strict=True))
+        named = func.unnest(*names).table_valued("step_id", "attempt_key", name="chosen").render_derived()
         chunks = connection.execute(
             select(*place, decisions.c.data)
-            .where(*of_run, decisions.c.step_id.in_({step_id for step_id, _ in chosen}))
+            .join(named, and_(place[0] == named.c.step_id, place[1] == named.c.attempt_key))
+            .where(*of_run)
             .order_by(*place, decisions.c.chunk_index),
             execution_options=BINARY,
         )
-        for step_id, attempt_key, data in chunks:
-            if (step_id, attempt_key) in chosen:
-                found.setdefault((step_id, attempt_key), []).append(open_columns(data))
+        found, too_long = _opened(chunks)
+        chosen -= too_long
     spans = connection.execute(
         select(steps.c.step_id, steps.c.attempt_key, steps.c.parent_span_id).where(
             steps.c.run_key == key, steps.c.run_day == day, steps.c.parent_span_id.is_not(None)
@@ -89,3 +96,27 @@ def run_columns(
         frozenset(asked - chosen),
         {(row.step_id, row.attempt_key): row.parent_span_id.hex() for row in spans},
     )
+
+
+def _opened(
+    chunks: Iterable[Sequence[Any]],
+) -> tuple[dict[StepKey, list[DecisionColumns]], set[StepKey]]:
+    """Return the chunks by step, and the steps that are left out because they unpack to too much."""
+    found: dict[StepKey, list[DecisionColumns]] = defaultdict(list)
+    texts: Counter[StepKey] = Counter()
+    too_long: set[StepKey] = set()
+    left = MAX_TEXT_BYTES
+    for step_id, attempt_key, data in chunks:
+        step = (step_id, attempt_key)
+        if step in too_long:
+            continue
+        size = text_bytes(data)
+        if size > left:
+            too_long.add(step)
+            found.pop(step, None)
+            left += texts.pop(step, 0)
+            continue
+        left -= size
+        texts[step] += size
+        found[step].append(open_columns(data))
+    return dict(found), too_long

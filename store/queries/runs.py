@@ -16,8 +16,9 @@ from sqlalchemy import (
 from store import schema
 from store.kept import Kept, Rows, rows
 from store.queries import bounds, losses, outcomes, steps
+from store.queries.chunks import run_evidence
 from store.queries.cursor import Cursors, SortKey, after
-from store.queries.derived import RUN_FUNNEL, funnel, run_evidence
+from store.queries.derived import RUN_FUNNEL, funnel
 from store.queries.filters import Filters, PageRequest
 from store.queries.keys import RUN_KEY, asked, in_days, of_asked, of_keys, values, wanted
 from store.queries.records import NOTHING_LOST, run_record

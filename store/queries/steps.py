@@ -24,8 +24,9 @@ from sqlalchemy.sql.visitors import iterate
 from store.kept import Kept, Rows, rows
 from store.queries import bounds, losses
 from store.queries.artifacts import of_one_step
+from store.queries.chunks import evidence
 from store.queries.cursor import Cursors, SortKey, after
-from store.queries.derived import evidence, of_run, of_step, ordinals
+from store.queries.derived import of_run, of_step, ordinals
 from store.queries.filters import Filters, PageRequest
 from store.queries.keys import STEP_KEY, asked, in_days, of_asked, of_keys, values, wanted
 from store.queries.records import NOTHING_LOST, Row, step_record

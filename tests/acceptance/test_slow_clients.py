@@ -187,7 +187,8 @@ def test_others_are_answered(attack: Attack, start_service: StartService):
     with ExitStack() as stack:
         sockets = attack(collector, stack)
         others_are_answered(collector)
-        assert not any(map(is_closed, sockets[:10])) or attack is floods
+        # The latest: of many bodies the oldest give way to others, a second after they began.
+        assert not any(map(is_closed, sockets[-10:])) or attack is floods
         assert collector.terminate() == 0
 
 

@@ -20,7 +20,7 @@ from api.alerts.states import Standing, advance
 from api.alerts.telling import send, signature
 from api.alerts.upkeep import deliver_due, evaluate_due, pause
 from api.app import create_app
-from api.routes.alerts import storing
+from api.routes.alerts import MAX_EVALUATIONS, storing
 from api.settings import ApiSettings
 from store.alerts import AlertShelf
 from store.contract_shelf import ContractResult, ContractShelf, due, note
@@ -177,7 +177,7 @@ def test_a_rule_on_a_contract(shelf: Shelf, reader: Reader):
         ({"webhooks": ["http://127.0.0.1/x"]}, "webhooks.0: is no public address"),
         ({"webhooks": ["http://[::ffff:10.0.0.1]/x"]}, "webhooks.0: is no public address"),
         ({"secret": "short"}, "secret: "),
-        ({"colour": "red"}, "colour: Extra inputs"),
+        ({"colour": "red"}, "colour: is no key of this"),
         ({"id": "other"}, "id: the rule says another id"),
     ],
 )
@@ -444,6 +444,8 @@ def test_a_dry_run_says_what_it_would_have_told(shelf: Shelf, desk: Desk, receiv
         ("resolved", "2025-03-01T12:15:00Z"),
     ]
     assert answer["evaluations"] == 8
+    long = {"started_after": "2025-02-01T00:00:00Z", "started_before": "2025-03-01T00:00:00Z"}
+    assert desk.client.post("/alerts/dry/dry-run", json=long).json()["evaluations"] == MAX_EVALUATIONS
     assert receiver.requests == []
     assert desk.client.post("/alerts/dry/dry-run", json={}).status_code == 422
     assert desk.client.post("/alerts/nobody/dry-run", json=span).status_code == 404

@@ -113,7 +113,8 @@ def test_shares_are_exact():
             "runs is not asked by figure; steps says of which",
         ),
         ("contracts: [{id: a, window: soon, item: {id: x, reaches: {name: r}}}]", "window: must be a length"),
-        ("contracts: [{id: a, limit: 3, item: {id: x, reaches: {name: r}}}]", "limit: Extra inputs"),
+        ("contracts: [{id: a, limit: 3, item: {id: x, reaches: {name: r}}}]", "limit: is no key of this"),
+        ("contracts: [{id: a, figure: {below: 1}}]", "figure.of: is needed"),
         ("contracts: [a, b", "line 1, column"),
         (
             "contracts: [&a {id: a, item: {id: x, reaches: {name: r}}}, *a]",
@@ -272,6 +273,13 @@ def test_what_takes_too_long_is_unknown(shelf: Shelf, database_url: str, monkeyp
         late = check(reader, canary, Scope(), until)
         assert (late.state, asked) == ("unknown", ["r2"])
         assert "no time" in in_words(late)
+        # What is known by then counts: one run that it did not reach is enough.
+        monkeypatch.setattr("api.contracts.checking.monotonic", lambda: until)
+        full = {"candidates_in": 1, "decisions_recorded": 1, "decisions_chunks": 1, "capture_level": "full"}
+        shelf.put(run_copy("r3", 3), step_copy("r3", "f", 3, **full), chunk("r3", "f", ["y"], "K"))
+        told = check(reader, canary, Scope(), until)
+        assert (told.state, told.n, [one.run_id for one in told.evidence]) == ("violated", 1, ["r3"])
+        monkeypatch.setattr("api.contracts.checking.monotonic", lambda: until + 1)
         assert check(reader, declared(figure={"of": "duration_ms.p50", "below": 99}), Scope(), until).n == 0
 
 

@@ -190,6 +190,12 @@ def test_what_is_less_of_a_wonder_tells_a_mix_from_a_loss() -> None:
     assert (down.conclusion, down.culprits[0].step) == ("fault", "search")
 
 
+def test_a_source_that_never_was_silent_is_down_even_where_others_make_up_for_it() -> None:
+    """A source that fails and is stood in for is no other mix: that asks it for less, not for nothing."""
+    stood_in = held_against(sourced(Random(11), east=0.0, north=100.0, west=100.0), sourced)
+    assert (stood_in.conclusion, stood_in.culprits[0].step) == ("fault", "search")
+
+
 def test_under_another_mix_of_sources_a_later_step_must_be_farther_off_than_the_mix() -> None:
     """What comes of sources that were never asked so much is no fault of the step that it shows in."""
     mixed = sourced(Random(11), east=20.0, west=110.0, share=0.6)

@@ -108,8 +108,9 @@ def test_version_and_help() -> None:
 
 
 def test_unknown_option_is_a_usage_error() -> None:
-    """An option that does not exist ends with 2."""
+    """An option that does not exist ends with 2, and so does a percentage where a share is asked for."""
     assert xray("runs", "--colour").returncode == 2
+    assert xray("steps", "--drop-ratio-gt", "90").returncode == 2
 
 
 def test_status_tells_sizes_and_what_goes_when(database_url: str) -> None:
@@ -119,6 +120,8 @@ def test_status_tells_sizes_and_what_goes_when(database_url: str) -> None:
         steps = [step_copy("r", f"s{number}") for number in range(300)]
         evidence = [chunk("r", "s0", [f"item-{number}" for number in range(500)], "K" * 500)]
         writer.write([Batch(int(today.timestamp()) * 10**9, steps=steps, decisions=evidence)])
+    young = json.loads(xray("db", "status", "--json", XRAY_DATABASE_URL=database_url).stdout)["sizes"]
+    assert {each["table"]: each["rows"] for each in young["tables"]}["steps"] == 300  # without ANALYZE
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("ANALYZE")
     policy = {"XRAY_RETENTION_RUNS_DAYS": "60", "XRAY_RETENTION_DECISIONS_DAYS": "10"}

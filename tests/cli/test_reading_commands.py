@@ -320,7 +320,8 @@ def test_api_that_is_away(free_port: int) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert f"127.0.0.1:{free_port}" in done.stderr
     assert "xray up" in done.stderr
-    assert xray("runs", "--url", "nonsense").returncode == 2
+    nonsense = xray("runs", XRAY_API_URL="nonsense")
+    assert (nonsense.returncode, "XRAY_API_URL 'nonsense'" in nonsense.stderr) == (2, True)
 
 
 def test_metrics_in_numbers_and_reasons(server: ServiceProcess) -> None:

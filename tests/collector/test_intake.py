@@ -328,6 +328,20 @@ def test_what_would_take_too_long_is_shed_until_the_database_is_quick_again(writ
     assert shed_of(written(writer, 62)) == {}
 
 
+def test_a_chance_ends_with_the_next_slow_commit(writer: GatedWriter):
+    """However many small commits were quick meanwhile, a large one that is slow again is believed at once."""
+    intake = Intake(writer, max_bytes=MAX_BYTES, timeout_s=10.0)
+    for _ in range(2):
+        for _ in range(500):
+            intake._learn_rate(10, 0.001)
+        intake._learn_rate(1_000_000, 1_000.0)
+    writer.gate.set()
+    intake.start()
+    intake.submit(evidence(1, 300)).result(5.0)
+    assert intake.stop(5.0)
+    assert shed_of(written(writer, 1)) == {"artifacts": 1, "decisions": 3000}
+
+
 def test_a_loss_names_what_was_shed(intake: Intake, writer: GatedWriter):
     """The entry of the ledger has the run, the step and how many candidates."""
     futures = [hold(intake, writer, 900), intake.submit(Batch(1, decisions=[chunk("by price", 7)]))]

@@ -59,6 +59,10 @@ VALUES: dict[str, Any] = {
     "polars": pl.DataFrame({"a": [1, 2], "password": ["hunter2", "hunter3"]}),
     "Arrow": pa.table({"a": [1, 2], "password": ["hunter2", "hunter3"]}),
     "row": pd.DataFrame({"a": [1], "password": ["hunter2"]}).iloc[0],
+    "mixed": pd.Series({0: 1, "password": "hunter2"}),
+    "fields": np.array([(1, "hunter2")], dtype=[("a", "i4"), ("password", "U9")]),
+    "twice": pd.DataFrame([[1, 2, "hunter2"]], columns=["a", "a", "password"]),
+    "type": pd.DataFrame,
     "long": pd.DataFrame({"a": range(5_000)}),
     "lazy": pl.DataFrame({"a": [1]}).lazy(),
     "missing": [pd.NA, pd.NaT, np.float32(0.5), np.int64(3), pa.scalar(4), pd.Series([1, None])],
@@ -79,6 +83,13 @@ def main() -> None:
             frame = pd.DataFrame(ROWS[:2])
             step.record(frame, frame["price"] > 0, "no_price", key="id")
             step.record(pl.DataFrame(ROWS[:1]), "kept")
+        with xray.step("gaps") as step:
+            reasons = pd.Series([float("nan"), pd.NA, "dear"])
+            step.record(["a", "b", "c"], "KKE", reasons, scores=pd.Series([1, pd.NA, None], dtype="Int64"))
+        with xray.step("hidden") as step:
+            step.accept("a", value=pd.Series({"password": "hunter2"}))
+            step.accept("b", value=np.array([("hunter2",)], dtype=[("password", "U9")])[0])
+            step.accept("c", value=pd.NA)
         for name, value in VALUES.items():
             with xray.step(f"input of {name}") as step:
                 step.set_input(value)

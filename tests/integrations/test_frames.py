@@ -40,6 +40,13 @@ def test_frames_are_read_as_lists(frames_python: Path):
         *("i0", "i1", "i0"),
     ]
 
+    assert [decision[1:3] for decision in told["gaps"]["decisions"]] == [
+        *(["kept", None], ["kept", None]),
+        ["eliminated", "dear"],
+    ]
+    hidden = '{"password":"***"}'
+    assert [decision[3] for decision in told["hidden"]["decisions"]] == [hidden, hidden, None]
+
     inputs = {
         name.removeprefix("input of "): json.loads(step["input"])
         for name, step in told.items()
@@ -48,5 +55,9 @@ def test_frames_are_read_as_lists(frames_python: Path):
     for name in ("pandas", "polars", "Arrow"):
         assert inputs[name] == {"a": [1, 2], "password": "***"}
     assert inputs["row"] == {"a": 1, "password": "***"}
+    assert inputs["mixed"] == {"0": 1, "password": "***"}
+    assert inputs["fields"] == {"a": 1, "password": "***"}
+    assert inputs["twice"] == {"a": 2, "password": "***", "…": "1 more"}
+    assert inputs["type"].startswith("<class ")
     assert inputs["long"]["a"][-1].endswith(" more")
     assert inputs["missing"] == [None, None, 0.5, 3, 4, [1, "nan"]]

@@ -38,10 +38,25 @@ AWKWARD = [
 texts = st.sampled_from(AWKWARD) | st.text(st.sampled_from('a,:"[]{}\\ '), max_size=5)
 scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-1, 1) | texts
 CLIENT = "as the client does"
+
+
+def _with_spaces_in_lists(sent: Mapping[str, Any]) -> bytes:
+    columns = (
+        orjson.dumps(name) + b":" + (_spaced(value) if name == "item" else orjson.dumps(value))
+        for name, value in sent.items()
+    )
+    return b"{" + b",".join(columns) + b"}"
+
+
+def _spaced(items: Sequence[str]) -> bytes:
+    return b"[ " + b" ,".join(map(orjson.dumps, items)) + b" ]"
+
+
 WRITTEN: Mapping[str, Callable[[Any], bytes]] = {
     CLIENT: orjson.dumps,
     "in order of names": lambda sent: orjson.dumps(sent, option=orjson.OPT_SORT_KEYS),
     "with spaces": lambda sent: json.dumps(sent, ensure_ascii=False).encode(),
+    "with spaces in lists": lambda sent: _with_spaces_in_lists(sent),
     "in lines": lambda sent: orjson.dumps(sent, option=orjson.OPT_INDENT_2),
     "with escapes": lambda sent: json.dumps(sent, separators=(",", ":")).encode(),
     "the last column twice": lambda sent: (
@@ -135,6 +150,17 @@ def test_what_a_step_hands_on_is_told_from_texts_as_from_lists(chunks, both_ways
     after = Named(_parts(_chunked(taken, size), WRITTEN[both_ways[1]]))
     assert before.hands_on(after) == (list(before.let_pass) == taken)
     assert after.count == len(taken)
+
+
+def test_white_space_in_a_list_is_no_item():
+    """Cut off like the brackets of a list without any, it would leave quotes that read as other items."""
+    spaced = b'{"v":1,"n":1,"item":[ "," ],"verdict":"K"}'
+    plain = b'{"v":1,"n":2,"item":["",""],"verdict":"KK"}'
+    one, other = (
+        [open_columns(pack_text(text)) for text in texts] for texts in ((spaced, plain), (plain, spaced))
+    )
+    assert not Named(one).hands_on(Named(other))
+    assert Named(one).hands_on(Named(_parts(_chunked([",", "", ""], 2), orjson.dumps)))
 
 
 def test_plain_texts_are_compared_without_making_their_items():

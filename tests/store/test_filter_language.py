@@ -172,10 +172,14 @@ REFUSED = {
     "blank": ("  \n", 1, "an expression is expected"),
     "no operator": ("drop_ratio", 11, "got the end"),
     "word without quotes": ("status = error", 10, "texts stand in quotes"),
-    "two equal signs": ("status == 1", 9, "got ="),
+    "two equal signs": ("status == 1", 9, "got =; one = is enough"),
     "end missing": ('(status = "ok"', 15, "expected )"),
     "end too much": ('status = "ok")', 14, "got )"),
-    "a per cent sign": ("drop_ratio > 90%", 16, "expected one of: the end, and, or; got %"),
+    "a per cent sign": (
+        "drop_ratio > 90%",
+        16,
+        "expected one of: the end, and, or; got %; a share is written 0.9",
+    ),
     "nothing behind a blank": ("drop_ratio > ", 13, "got the end"),
     "text without end": ('status = "ok', 10, "does not end"),
     "unknown escape": (r'name = "a\qb"', 10, "escapes"),
@@ -221,6 +225,9 @@ def test_a_step_s_field_on_runs_is_named_with_its_prefix() -> None:
     """On runs the refusal of a bare step field says how it is asked for."""
     for name in ("step_type", "type", "metric.recall"):
         with pytest.raises(InvalidParameter, match=f"step.{name} asks for it of one step"):
+            understand(RUNS, f'{name} = "filter"')
+    for name in ("typ", "step.typ"):
+        with pytest.raises(InvalidParameter, match=r"did you mean step\.type\?"):
             understand(RUNS, f'{name} = "filter"')
     with pytest.raises(InvalidParameter, match="entity is no field of steps"):
         understand(RUNS, 'step.entity = "P1"')

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Date, bindparam, select, text
 
 from store.engine import read_engine
 from store.errors import Unavailable
+from store.kept import Kept
 from store.queries import runs
+from store.queries.errors import QueryTimeout
+from store.queries.outcomes import of_item
 from store.reader import Reader
 from tests.fixtures.reading import START, Shelf, run_copy, step_copy
+from tests.fixtures.waiting import wait_until
 
 
 def test_a_migration_under_kept_plans(shelf: Shelf, reader: Reader, database_url: str) -> None:
@@ -75,3 +84,78 @@ def test_integers_of_any_size_in_json(shelf: Shelf, reader: Reader) -> None:
     assert found is not None
     assert found.run.input == sent
     assert found.steps[0].reasoning == sent
+
+
+def test_a_parameter_that_was_forgotten_is_not_null(database_url: str) -> None:
+    """Nothing would be found, in silence."""
+    asked = Kept(select(bindparam("day", type_=Date()).label("found")))
+    with psycopg.connect(database_url) as connection:
+        assert asked.send(connection, {"day": None}).fetchall() == [{"found": None}]
+        with pytest.raises(KeyError):
+            asked.send(connection, {})
+
+
+def test_no_run_that_is_known_has_no_outcomes(shelf: Shelf, database_url: str) -> None:
+    """No keys, no days: nothing is asked."""
+    engine = read_engine(database_url, statement_timeout_ms=60_000)
+    with engine.begin() as connection:
+        assert of_item(connection, ["nowhere"], "a") == {}
+    engine.dispose()
+
+
+def test_citus_plans_for_the_values_it_gets(
+    shelf: Shelf, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no plan for any values of these statements, and refuses them where it is told to use one."""
+    shelf.put(run_copy("r"), step_copy("r", "s"))
+    monkeypatch.setattr("store.kept.plans_by_value", lambda _connection: True)
+    engine = read_engine(database_url, statement_timeout_ms=60_000)
+    with engine.begin() as connection:
+        found = runs.run_detail(connection, "r", now=START, default_timeout_s=900.0)
+        assert found is not None
+        assert [step.step_id for step in found.steps] == ["s"]
+        plans = connection.execute(
+            text("SELECT sum(generic_plans), sum(custom_plans) > 3 FROM pg_prepared_statements")
+        )
+        assert [tuple(row) for row in plans] == [(0, True)]
+    engine.dispose()
+
+
+@pytest.fixture
+def held(shelf: Shelf, database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A lock on the table that the third of four statements of one round trip reads."""
+    shelf.put(run_copy("r"), step_copy("r", "s"))
+    with psycopg.connect(database_url) as connection:
+        connection.execute("LOCK TABLE outcomes IN ACCESS EXCLUSIVE MODE")
+        yield connection
+
+
+def test_a_statement_in_the_middle_that_takes_too_long(
+    held: psycopg.Connection[Any], database_url: str
+) -> None:
+    """It is told as any other is, and the connection answers what comes next."""
+    with closing(Reader.open(database_url, statement_timeout_ms=2_000)) as reader:
+        for _ in range(2):
+            with pytest.raises(QueryTimeout):
+                reader.run_detail("r")
+        held.rollback()
+        found = reader.run_detail("r")
+        assert found is not None
+        assert [step.step_id for step in found.steps] == ["s"]
+
+
+def test_a_connection_that_ends_in_the_middle(
+    held: psycopg.Connection[Any], reader: Reader, database_url: str
+) -> None:
+    """Who asked is told to ask again, and the next one gets an answer by another connection."""
+    waiting = "FROM pg_stat_activity WHERE application_name = 'xray-read' AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url, autocommit=True) as other:
+        asked = pool.submit(reader.run_detail, "r")
+        wait_until(
+            lambda: other.execute(f"SELECT 1 {waiting}").fetchone(), timeout_s=60, what="a reader waits"
+        )
+        other.execute(f"SELECT pg_terminate_backend(pid, 10000) {waiting}")
+        with pytest.raises(Unavailable):
+            asked.result()
+    held.rollback()
+    assert reader.run_detail("r") is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from sqlalchemy import event
+
 from store.decisions import CODEC
 from store.queries import run_columns
 from store.rows import DecisionChunk
@@ -43,6 +45,42 @@ def test_the_smallest_steps_are_read_when_there_are_too_many(shelf, reader):
     found = reader.run_columns("r", [("large", "1"), ("small", "1")], 3)
     assert found.by_step.keys() == {("small", "1")}
     assert found.unread == {("large", "1")}
+
+
+def test_attempts_that_do_not_fit_are_not_fetched(shelf, reader):
+    """Nor those that nobody asked for: a step of the same name says nothing of their size."""
+    shelf.put(
+        run_copy("r"),
+        step_copy("r", "s1"),
+        step_copy("r", "s1", 1, attempt_key="2", attempt=2),
+        chunk("r", "s1", ["a"], "K"),
+        chunk("r", "s1", ["a", "b", "c"], "KKK", attempt_key="2"),
+    )
+    fetched = []
+
+    def count(connection, cursor, statement, *_rest):
+        if "decisions.data \n" in statement:
+            fetched.append(cursor.rowcount)
+
+    event.listen(reader._engine, "after_cursor_execute", count)
+    assert reader.run_columns("r", [FIRST, SECOND], 2).by_step.keys() == {FIRST}
+    assert reader.run_columns("r", [FIRST]).by_step.keys() == {FIRST}
+    assert fetched == [1, 1]
+
+
+def test_what_unpacks_to_too_much_is_unread(shelf, reader, monkeypatch):
+    """A text that repeats itself is a thousand times smaller as it is stored."""
+    monkeypatch.setattr(run_columns, "MAX_TEXT_BYTES", 100_000)
+    shelf.put(
+        run_copy("r"),
+        step_copy("r", "long"),
+        step_copy("r", "short"),
+        chunk("r", "long", ["a"], "K", index=0, total=2),
+        chunk("r", "long", ["b"], "K", index=1, total=2, texts=["x" * 200_000], text=[0]),
+        chunk("r", "short", ["a", "b"], "KK"),
+    )
+    found = reader.run_columns("r", [("long", "1"), ("short", "1")])
+    assert (found.by_step.keys(), found.unread) == ({("short", "1")}, {("long", "1")})
 
 
 def test_what_another_version_packed_is_unread(shelf, reader):

@@ -9,6 +9,7 @@ from operator import attrgetter
 
 import pytest
 
+from store.reader import Reader
 from tests.fixtures.reading import Shelf, run_copy, step_copy
 from tests.fixtures.statements import Recorder, Sent, numbered, violations
 from tests.lints.allowed import ALLOWED
@@ -84,6 +85,18 @@ def test_what_the_store_sends_is_noted_with_its_sender(
     senders = {each.sender for each in sent_statements.sent}
     assert {"store/wire.py:CopyForm.send", "store/landing.py:_read"} <= senders
     assert all(sender.startswith("store/") for sender in senders)
+
+
+def test_what_is_kept_is_noted_with_who_asks(shelf: Shelf, reader: Reader, sent_statements: Recorder) -> None:
+    """Not with the function that all of them go through: an allowance for one would be one for all."""
+    shelf.put(run_copy("r"), step_copy("r", "s"))
+    assert reader.run_detail("r") is not None
+    by_sender = {(each.sender, each.text[:11]) for each in sent_statements.sent}
+    assert {
+        ("store/queries/runs.py:run_detail", "SELECT step"),
+        ("store/queries/shown.py:day_of", "SELECT runs"),
+    } <= by_sender
+    assert not [sender for sender, _ in by_sender if sender.startswith("store/kept.py")]
 
 
 def test_a_violation_is_allowed_by_its_sender_alone() -> None:

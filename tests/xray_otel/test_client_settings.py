@@ -85,7 +85,14 @@ def test_a_bad_value_does_not_break_the_host(monkeypatch, caplog):
 
 def test_a_mistyped_variable_is_told_once(monkeypatch, caplog):
     """What nothing reads is named once, with what was probably meant; the server's names are not."""
-    for name in ("XRAY_ENDPONT", "XRAY_APIKEY", "XRAY_WHATEVER", "XRAY_HTTP_PORT", "XRAY_TEST_THIS", "OTHER"):
+    of_kubernetes = (
+        "XRAY_SERVICE_HOST",
+        "XRAY_API_SERVICE_PORT_HTTP",
+        "XRAY_PORT",
+        "XRAY_PORT_4318_TCP_ADDR",
+    )
+    others = ("XRAY_HTTP_PORT", "XRAY_TEST_THIS", "OTHER", *of_kubernetes)
+    for name in ("XRAY_ENDPONT", "XRAY_APIKEY", "XRAY_WHATEVER", *others):
         monkeypatch.setenv(name, "secret")
     with caplog.at_level(logging.WARNING, "xray_otel"):
         xray.configure(disabled=True)

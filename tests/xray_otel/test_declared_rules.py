@@ -77,6 +77,24 @@ def test_missing_values_of_checks(otlp_receiver: HttpReceiver) -> None:
     assert [check.get("value", "left out") for check in sent] == [None, None, "left out"]
 
 
+def test_what_a_check_has_besides_is_left_out(otlp_receiver: HttpReceiver) -> None:
+    """And no more than that: the other checks of the candidate, and the rest of this one, are recorded."""
+    made: Any = [
+        {"name": "price", "value": 60, "threshold": 50, "passed": False, "unit": "EUR"},
+        {"value": 1},
+    ]
+    xray.configure(endpoint=otlp_receiver.endpoint)
+    with xray.run("r"), xray.step("s", type="filter") as step:
+        step.reject("a", "price", checks=made)
+    assert xray.flush(20)
+    [event] = otlp_receiver.received.events("xray.step.decisions")
+    [sent] = json.loads(str(event.attributes["xray.decisions.data"]))["checks"]
+    assert sent == [
+        {"name": "price", "value": 60, "threshold": 50, "passed": False},
+        {"name": "", "value": 1, "threshold": None, "passed": None},
+    ]
+
+
 @pytest.mark.parametrize(
     "use",
     [
@@ -84,8 +102,9 @@ def test_missing_values_of_checks(otlp_receiver: HttpReceiver) -> None:
         lambda step: (dear(step), step.accept("g")),
         lambda step: (dear(step), dear(step, {"g": 1})),
         lambda step: dear(step, {"a": True}),
+        lambda step: dear(step, {"a": 2**63}),
     ],
-    ids=["predicate", "another decision", "two filters", "no number"],
+    ids=["predicate", "another decision", "two filters", "no number", "beyond 64 bits"],
 )
 def test_what_does_not_declare_itself(
     otlp_receiver: HttpReceiver, use: Callable[[xray.Step], object]

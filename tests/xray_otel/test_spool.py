@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 
 import xray_otel as xray
 from tests.fixtures.otlp_receiver import HttpReceiver, Received
 from tests.fixtures.small_disk import NOT_RUN, SmallDisk
 from tests.fixtures.waiting import wait_until
-from xray_otel import _setup
-from xray_otel._buffer import Part, Priority
+from xray_otel import _setup, semconv
+from xray_otel._buffer import Event, Item, Part, Priority, parts_of
+from xray_otel._otlp import logs_request
 from xray_otel._segments import SUFFIX, Segment
 from xray_otel._spool import Spool
 from xray_otel._transport import Payload, Signal
@@ -181,13 +183,17 @@ def test_what_is_acknowledged_is_not_sent_again(tmp_path: Path):
 
 
 def test_a_stored_outcome_keeps_its_name(tmp_path: Path):
-    """A request on disk says what is lost with it; what is no outcome is told as older clients read it."""
-    parts = (Part("run-1", Priority.RUN, 1, 1, "outcome"), Part("run-2", Priority.RUN, 2, 2))
+    """What is lost with a request on disk is read from it; older clients read its manifest."""
+    resource = Resource.get_empty()
+    names = {"run-1": semconv.EVENT_OUTCOME, "run-2": semconv.EVENT_RUN_START}
+    events = [Event(name, 1, {semconv.RUN_ID: run_id}, resource) for run_id, name in names.items()]
+    parts = tuple(parts_of([Item(Priority.RUN, 1, event) for event in events]))
+    assert parts == (Part("run-1", Priority.RUN, 1, 1, "outcome"), Part("run-2", Priority.RUN, 1, 1))
     spool = Spool(tmp_path, 10**8, Shed())
-    spool.append(0, payload(1), parts)
+    spool.append(0, Payload(Signal.LOGS, logs_request(events).SerializeToString()), parts)
     spool.seal()
     [path] = tmp_path.glob(f"*{SUFFIX}")
-    assert b'[["run-1",0,1,1,"outcome"],["run-2",0,2,2]]' in path.read_bytes()
+    assert b'[["run-1",0,1,1],["run-2",0,1,1]]' in path.read_bytes()
     segment = next(spool.claim())
     assert [frame.parts for frame in segment.frames()] == [parts]
     segment.close()

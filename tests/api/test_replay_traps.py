@@ -1,0 +1,203 @@
+"""Records that look as if they told more than they do: what follows from them is never said to be certain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fixtures.reading import Shelf, chunk, run_copy, step_copy
+
+ALL = {"evaluation": "all", "item_independent": True, "comparators": {"price": "<=", "size": ">="}}
+SINGLE = {"evaluation": "single", "item_independent": True, "comparators": {"dear": "<="}}
+
+
+def put_step(shelf: Shelf, verdicts: str, *, step: dict[str, Any] | None = None, **columns: Any) -> None:
+    """One step that judged ``a``, ``b`` …"""
+    n = len(verdicts)
+    shelf.put(
+        run_copy("r"),
+        step_copy("r", "judge", candidates_in=n, decisions_recorded=n, decisions_chunks=1, **(step or {})),
+        chunk("r", "judge", list("abcdefgh")[:n], verdicts, **columns),
+    )
+
+
+def sure(rest: httpx.Client, items: str, **change: Any) -> dict[str, str]:
+    """Of the items those that are certain, with what would have become of them."""
+    body = {"changes": [{"step": "judge", **change}], "items": list(items)}
+    response = rest.post("/api/v1/runs/r/replay", json=body)
+    assert response.status_code == 200, response.text
+    return {i["item_id"]: i["now"] for i in response.json()["items"] if i["certainty"] == "certain"}
+
+
+def made(name: str, value: Any, threshold: Any, passed: bool | None) -> dict[str, Any]:
+    return {"name": name, "value": value, "threshold": threshold, "passed": passed}
+
+
+def test_a_check_that_was_made_twice(shelf: Shelf, rest: httpx.Client) -> None:
+    """Of two prices of one candidate one was too high: a higher limit may let it pass."""
+    checks = [[made("price", 10, 50, True)], [made("price", 20, 50, True), made("price", 60, 50, False)]]
+    put_step(shelf, "KE", rules=ALL, checks=checks)
+    assert sure(rest, "ab", check="price", threshold=70) == {"a": "kept"}
+    assert sure(rest, "ab", check="price", threshold=49) == {"a": "kept"}
+
+
+def test_two_checks_that_change_and_were_made_twice(shelf: Shelf, rest: httpx.Client) -> None:
+    """Neither may lean on the other."""
+    twice = [made(n, v, 50, v < 50) for n in ("price", "size") for v in (20, 60)]
+    once = [made("price", 10, 50, True), made("size", 10, 50, True)]
+    put_step(shelf, "KE", rules=ALL | {"comparators": {}}, checks=[once, twice])
+    changes = [{"step": "judge", "check": name, "threshold": 70} for name in ("price", "size")]
+    answer = rest.post("/api/v1/runs/r/replay", json={"changes": changes, "items": ["b"]}).json()
+    assert answer["items"][0]["certainty"] == "unknown"
+
+
+def test_a_reason_and_a_check_that_change_at_once(shelf: Shelf, rest: httpx.Client) -> None:
+    """A rejection by the check goes by another reason, and does not stand for that."""
+    checks = [
+        [made("price", p, 50, p <= 50), made("size", s, 5, s >= 5), made("rating", 4, r, r <= 4)]
+        for p, s, r in ((10, 9, 1), (60, 9, 1), (10, 1, 1), (10, 9, 9))
+    ]
+    put_step(
+        shelf, "KEEE", rules=ALL, checks=checks, reasons=["dear", "bad"], reason=[None, 0, 1, 1]
+    )  # fmt: skip
+    body = {
+        "changes": [
+            {"step": "judge", "check": "price", "threshold": 70},
+            {"step": "judge", "reason": "bad", "remove_check": True},
+        ],
+        "items": ["b"],
+    }
+    answer = rest.post("/api/v1/runs/r/replay", json=body).json()
+    assert answer["items"][0]["certainty"] != "certain"
+
+
+def test_a_rejection_without_its_checks(shelf: Shelf, rest: httpx.Client) -> None:
+    """It names the rule as its reason alone."""
+    put_step(
+        shelf,
+        "KE",
+        rules=ALL,
+        checks=[[made("price", 10, 50, True), made("size", 3, 1, True)], None],
+        reasons=["price"],
+        reason=[None, 0],
+    )
+    assert sure(rest, "ab", check="price", threshold=70) == {"a": "kept"}
+
+
+def test_a_check_whose_result_is_not_recorded(shelf: Shelf, rest: httpx.Client) -> None:
+    """Who was rejected with no check that failed may have been rejected by this one."""
+    checks = [[made("price", 10, 50, True)], [made("price", 60, 50, None)]]
+    put_step(shelf, "KE", rules=ALL, checks=checks)
+    assert sure(rest, "ab", check="price", threshold=70) == {"a": "kept"}
+
+
+def test_what_was_merged_may_be_rejected(shelf: Shelf, rest: httpx.Client) -> None:
+    """The rule passed it before it was merged, with a value that the record does not hold."""
+    put_step(
+        shelf, "KEM", rules=SINGLE, value=[10, 60, None], threshold=50, reasons=["dear", "same"],
+        reason=[None, 0, 1],
+    )  # fmt: skip
+    assert "c" not in sure(rest, "abc", reason="dear", threshold=20)
+
+
+def test_limits_of_their_own_that_are_not_recorded(shelf: Shelf, rest: httpx.Client) -> None:
+    """One limit in the record is not the limit of candidates of which none was recorded."""
+    put_step(
+        shelf, "KKE", rules=SINGLE, value=[None, 80, 60], threshold=[None, None, 50], reasons=["dear"],
+        reason=[None, None, 0],
+    )  # fmt: skip
+    assert sure(rest, "abc", reason="dear", threshold=70) == {"c": "kept"}
+
+
+@pytest.mark.parametrize("own", ["unlimited", True])
+def test_limits_that_are_no_numbers(shelf: Shelf, rest: httpx.Client, own: Any) -> None:
+    """They are not those of the others."""
+    put_step(
+        shelf, "KE", rules=SINGLE, value=[None, 60], threshold=[own, 50], reasons=["dear"], reason=[None, 0]
+    )
+    assert "a" not in sure(rest, "ab", reason="dear", threshold=70)
+
+
+def test_a_factor_that_leads_nowhere(shelf: Shelf, rest: httpx.Client) -> None:
+    """A value that is recorded as missing may have been infinite, and meets an infinite limit."""
+    rules = {**SINGLE, "comparators": {"price": "<="}, "missing": {"price": "fails"}}
+    checks = [[made("price", 1, 9.0, True)], [made("price", None, 9.0, False)]]
+    put_step(shelf, "KE", rules=rules, checks=checks)
+    assert sure(rest, "ab", check="price", scale=2) == {"a": "kept", "b": "eliminated"}
+    assert sure(rest, "ab", check="price", scale=1e308) == {"a": "kept"}
+
+
+def test_one_rule_of_which_the_record_shows_two(shelf: Shelf, rest: httpx.Client) -> None:
+    """Who was rejected as a duplicate was never checked for its price."""
+    put_step(
+        shelf,
+        "KEE",
+        rules=SINGLE | {"comparators": {}},
+        checks=[[made("price", 10, 50, True)], [made("price", 60, 50, False)], None],
+        reasons=["price", "duplicate"],
+        reason=[None, 0, 1],
+    )
+    assert sure(rest, "c", reason="duplicate", remove_check=True) == {}
+
+
+def test_one_rule_of_which_two_are_declared(shelf: Shelf, rest: httpx.Client) -> None:
+    """The other may have rejected nobody."""
+    rules = SINGLE | {"comparators": {"dear": "<=", "small": ">="}}
+    put_step(shelf, "KE", rules=rules, value=[10, 60], threshold=50, reasons=["dear"], reason=[None, 0])
+    assert sure(rest, "ab", reason="dear", threshold=70) == {}
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, 2**62 + 1])
+def test_whole_numbers_beyond_doubles(shelf: Shelf, rest: httpx.Client, value: int) -> None:
+    """They are compared as they are, with thresholds of either kind."""
+    rules = SINGLE | {"comparators": {"dear": "=="}}
+    put_step(shelf, "KE", rules=rules, value=[5, value], threshold=5, reasons=["dear"], reason=[None, 0])
+    assert sure(rest, "b", reason="dear", threshold=value) == {"b": "kept"}
+    assert sure(rest, "b", reason="dear", threshold=float(value)) == {"b": "eliminated"}
+
+
+@pytest.mark.parametrize("sign", ["==", "!=", "<="])
+def test_values_that_are_no_numbers(shelf: Shelf, rest: httpx.Client, sign: str) -> None:
+    """True is 1 to one language and not to another; a text is compared otherwise."""
+    rules = SINGLE | {"comparators": {"dear": sign}}
+    put_step(
+        shelf, "KKEE", rules=rules, value=[True, "9", False, "1"], threshold=5, reasons=["dear"],
+        reason=[None, None, 0, 0],
+    )  # fmt: skip
+    turned = {} if sign != "<=" else {"c": "eliminated", "d": "eliminated"}
+    assert sure(rest, "abcd", reason="dear", threshold=1) == turned
+
+
+def test_a_ranking_that_nobody_lost(shelf: Shelf, rest: httpx.Client) -> None:
+    """Candidates recorded as they came may run along their scores by chance."""
+    step = {"step_type": "rank", "top_k": 5}
+    put_step(shelf, "KK", step=step, rules={"item_independent": True}, score=[0.4, 0.9])
+    assert sure(rest, "ab", top_k=1) == {}
+    assert sure(rest, "ab", top_k=2) == {"a": "kept", "b": "kept"}
+
+
+def test_a_score_below_a_limit(shelf: Shelf, rest: httpx.Client) -> None:
+    """Not selected for its score is not always: because of better ones."""
+    shelf.put(
+        run_copy("r"),
+        step_copy("r", "judge", 0, candidates_in=4, decisions_recorded=4, decisions_chunks=1),
+        chunk("r", "judge", list("abcd"), "KKKE", value=[30, 20, 10, 60], threshold=50, rules=SINGLE,
+              reasons=["dear"], reason=[None, None, None, 0]),
+        step_copy("r", "good", 1, candidates_in=3, decisions_recorded=3, decisions_chunks=1),
+        chunk("r", "good", list("abc"), "KKN", score=[0.9, 0.7, 0.2], rules={"item_independent": True}),
+    )  # fmt: skip
+    assert sure(rest, "abc", reason="dear", threshold=25) == {"a": "eliminated"}
+
+
+def test_declarations_that_differ(shelf: Shelf, rest: httpx.Client) -> None:
+    """Chunks of one step that contradict each other declare nothing."""
+    shelf.put(
+        run_copy("r"),
+        step_copy("r", "judge", candidates_in=2, decisions_recorded=2, decisions_chunks=2),
+        chunk("r", "judge", ["a"], "K", total=2, value=10, threshold=50, rules=SINGLE),
+        chunk("r", "judge", ["b"], "E", index=1, total=2, value=60, threshold=50, reasons=["dear"], reason=0,
+              rules=SINGLE | {"comparators": {"dear": "<"}}),
+    )  # fmt: skip
+    assert sure(rest, "ab", reason="dear", threshold=70) == {}
