@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from xray_otel import semconv
 from xray_otel._encode import NAME_BYTES, WHY_BYTES, json_text, named_text, number, shown, text_of
+from xray_otel._frames import is_frame
 from xray_otel._guard import guarded
 from xray_otel._operations import Operations
 from xray_otel._schemas import MAX_PROBLEMS, Compiled, Problem, Rules, report
@@ -79,7 +80,9 @@ class Describing(Operations):
             self._config(arguments["config"])
         parents = arguments.get("parents")
         if parents is not None:
-            parents = [parents] if isinstance(parents, str | Describing) else parents
+            # A frame is one value: its columns, one by one, would lose the names that they are masked by.
+            alone = isinstance(parents, str | Describing) or is_frame(parents)
+            parents = [parents] if alone else parents
             parents = self._bounded("parents", parents, _MAX_PARENTS)
             self._attributes[semconv.STEP_PARENTS] = [
                 parent.step_id if isinstance(parent, Describing) else text_of(parent, NAME_BYTES)
@@ -184,7 +187,8 @@ class Describing(Operations):
             said: dict[str, str] = {}
             for name, word in self._bounded("rules", by_rule.items(), _MAX_NAMES):
                 if word not in semconv.MISSING_VALUES:
-                    raise UsageError(f"missing must be passes or fails, got {shown(word)}")
+                    # All of it: what stands under a key is masked by that key.
+                    raise UsageError(f"missing must be passes or fails, got {shown(missing)}")
                 said[text_of(name, NAME_BYTES)] = word
             self._declares["missing"] = said if by_rule is missing else missing
         if evaluation is not None:
@@ -199,7 +203,7 @@ class Describing(Operations):
         signs = self._declares.get("comparators", {})
         for name, sign in self._bounded("comparators", (comparators or {}).items(), _MAX_NAMES):
             if sign not in semconv.COMPARATORS:
-                raise UsageError(f"a comparator must be one of < <= > >= == !=, got {shown(sign)}")
+                raise UsageError(f"a comparator must be one of < <= > >= == !=, got {shown(comparators)}")
             signs = signs | {text_of(name, NAME_BYTES): sign}
             self._declares["comparators"] = signs
 

@@ -204,7 +204,10 @@ def _made(flip: Flip) -> dict[tuple[str, str | None], Setting]:
 
 
 def _smaller(run: Run, step: Step, item: str, rule: str | None, flip: Flip) -> float | None:
-    """A threshold nearer to the present one that turns the verdict, of all that could."""
+    """
+    A threshold nearer to the present one that turns the verdict, of all that could: doubles, and the item's
+    own value. Whole numbers between two doubles, as others may have, are not meant (``api/replay/flip.py``).
+    """
     if flip.change.scale is not None:
         return None
     if rule is None:
@@ -216,7 +219,10 @@ def _smaller(run: Run, step: Step, item: str, rule: str | None, flip: Flip) -> f
         for row in run.executed[step.name]:
             value: Any = row.value if step.kind == "quota" else known.observed(row.item)
             if type(value) in (int, float) and not math.isnan(value):
-                near |= {value, math.nextafter(value, -math.inf), math.nextafter(value, math.inf)}
+                double = float(value)
+                near |= {double, math.nextafter(double, -math.inf), math.nextafter(double, math.inf)}
+                if row.item.id == item:
+                    near.add(value)
         options = [(threshold, Setting(threshold=threshold)) for threshold in sorted(near)]
     size = abs(flip.after - flip.before)
     # Where the record leaves open which side the limit itself is on, the next double has to do.

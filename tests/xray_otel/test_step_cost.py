@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import threading
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -139,27 +141,26 @@ class Product:
     shop: str
 
 
-class Column:
-    """As a column of pandas, polars or Arrow: only the name of its method differs."""
-
-    def __init__(self, method: str, values: list[object]) -> None:
-        setattr(self, method, lambda: values)
+def column(method: str, values: list[object]) -> object:
+    """As a column of pandas or polars: only the name of its method differs."""
+    return type("Column", (), {method: lambda _self: values})()
 
 
 class Frame:
     """As a frame: columns by name, none of them iterated row by row."""
 
+    columns = ("price", "shop")
+    shape = (4, 2)
+
     def __init__(self, method: str) -> None:
-        self.columns = ["price", "shop"]
-        self.shape = (4, 2)
         self._method = method
 
-    def __getitem__(self, name: str) -> Column:
+    def __getitem__(self, name: str) -> object:
         values: dict[str, list[object]] = {
             "price": [1.0, None, float("nan"), 3],
             "shop": ["a", "b", "", "a"],
         }
-        return Column(self._method, values[name])
+        return column(self._method, values[name])
 
     def __len__(self) -> int:
         return 4
@@ -177,7 +178,8 @@ ROWS: list[tuple[object, str]] = [(1.0, "a"), (None, "b"), (float("nan"), ""), (
             *({"price": p, "shop": s} for p, s in ROWS[:2]),
             *(SimpleNamespace(price=p, shop=s) for p, s in ROWS[2:]),
         ],
-        *(Frame(method) for method in ("tolist", "to_list", "to_pylist")),
+        *(Frame(method) for method in ("tolist", "to_list")),
+        pyarrow.table({"price": [1.0, None, math.nan, 3.0], "shop": ["a", "b", "", "a"]}),
     ],
     ids=["dicts", "dataclasses", "mixed", "pandas", "polars", "Arrow"],
 )
