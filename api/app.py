@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from api import errors, telemetry
 from api.auth import ApiGate
+from api.explain.usuals import Usuals
 from api.middleware import Cors, HeadAsGet
 from api.parameters import none_accepted
 from api.routes import (
@@ -91,6 +92,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.reader = reader
+    app.state.usuals = Usuals()
     app.state.turns = Turns()
     app.state.objects = objects
     for ours in (

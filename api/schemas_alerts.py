@@ -6,18 +6,15 @@ from datetime import datetime
 from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from api.alerts.addresses import origin
+from api.schemas import Answer
 from store.alert_outbox import SentEvent
 from store.alerts import GroupState, StoredRule
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, from_attributes=True)
-
-
-class AlertGroup(_Answer):
+class AlertGroup(Answer):
     """Where one group of a rule stands."""
 
     group: dict[str, str | None]
@@ -27,7 +24,7 @@ class AlertGroup(_Answer):
     n: int | None = Field(description="Steps, candidates or runs that the value was taken over.")
 
 
-class AlertDelivery(_Answer):
+class AlertDelivery(Answer):
     """An event for one webhook."""
 
     event_id: str
@@ -43,7 +40,7 @@ class AlertDelivery(_Answer):
     last_answer: str | None = Field(description="HTTP status or kind of failure.")
 
 
-class AlertRule(_Answer):
+class AlertRule(Answer):
     """A rule as it was put."""
 
     rule_id: str
@@ -75,13 +72,13 @@ class AlertRuleStored(AlertRule):
     )
 
 
-class AlertList(_Answer):
+class AlertList(Answer):
     """The rules by id."""
 
     items: list[AlertRule]
 
 
-class WebhookTest(_Answer):
+class WebhookTest(Answer):
     """What became of a marked sample at one webhook."""
 
     webhook: str
@@ -89,14 +86,14 @@ class WebhookTest(_Answer):
     answer: str
 
 
-class AlertTest(_Answer):
+class AlertTest(Answer):
     """What became of the sample, by webhook."""
 
     event_id: str
     items: list[WebhookTest]
 
 
-class WouldTell(_Answer):
+class WouldTell(Answer):
     """An event that would have been sent."""
 
     at: datetime
@@ -106,7 +103,7 @@ class WouldTell(_Answer):
     n: int | None
 
 
-class DryRun(_Answer):
+class DryRun(Answer):
     """What a rule would have told, evaluated on what is stored now."""
 
     started_after: datetime

@@ -5,25 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from api.contracts.checking import Scope, Verdict
+from api.schemas import Answer
 
 ContractState = Literal["held", "violated", "unknown"]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, from_attributes=True)
-
-
-class Limit(_Answer):
+class Limit(Answer):
     """What the figure is compared with."""
 
     sign: Literal["at_most", "below", "at_least", "above"]
     value: float
 
 
-class Violation(_Answer):
+class Violation(Answer):
     """A run, or a step of it, that speaks against the contract."""
 
     run_id: str
@@ -31,7 +28,7 @@ class Violation(_Answer):
     value: float | None = Field(description="Of the step, where it has one.")
 
 
-class ContractVerdict(_Answer):
+class ContractVerdict(Answer):
     """What became of one contract."""
 
     id: str
@@ -52,14 +49,14 @@ class ContractVerdict(_Answer):
     started_before: datetime | None
 
 
-class ContractCheck(_Answer):
+class ContractCheck(Answer):
     """What became of the contracts, in their order."""
 
     state: ContractState = Field(description="violated when one is; else unknown when one is; else held.")
     items: list[ContractVerdict]
 
 
-class CheckedContract(_Answer):
+class CheckedContract(Answer):
     """One result of the continuous check."""
 
     checked_at: datetime
@@ -67,7 +64,7 @@ class CheckedContract(_Answer):
     result: ContractVerdict
 
 
-class StoredContract(_Answer):
+class StoredContract(Answer):
     """A contract that is checked every five minutes on the runs of its window."""
 
     contract_id: str
@@ -82,7 +79,7 @@ class StoredContract(_Answer):
     )
 
 
-class ContractList(_Answer):
+class ContractList(Answer):
     """The contracts by id."""
 
     items: list[StoredContract]

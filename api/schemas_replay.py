@@ -28,7 +28,11 @@ class ReplayCompleteness(Answer):
 
     state: Literal["exact", "estimated", "partial"] = Field(
         description="exact: of every item it is certain what would have become of it; estimated: a sampled "
-        "step's count is estimated and nothing else is missing; partial: see causes."
+        "step's count is estimated and nothing else is missing; partial: see the causes, or the run has not "
+        "ended or lacks steps, so that later ones may have decided otherwise."
+    )
+    run: Literal["complete", "partial", "running", "incomplete"] = Field(
+        description="State of the run's own record."
     )
     unknown: list[Cause] = Field(description="Items of which it is not known what would have become of them.")
     assumed: list[Cause] = Field(description="Items of which it is not certain.")

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from api import schemas, schemas_metrics
-from store.queries.types import ListCompleteness, Page, ReasonMetrics, RunDetail, RunRecord, StepMetrics
-from store.queries.types_metrics import MetricsPage
+from store.queries.types import ListCompleteness, Page, RunDetail, RunRecord
+from store.queries.types_metrics import MetricsPage, ReasonMetrics, StepMetrics
 
 _RUN_FIELDS = tuple(name for name in schemas.Run.model_fields if name != "declared_schema")
 

@@ -17,24 +17,20 @@ import argparse
 import gc
 import random
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import psycopg
 
+from benchmarks.servers import database
 from store import migrate, wire
 from store.assemble import assemble
 from store.bounds import Reach
-from store.database import libpq_url
 from store.decisions import DecisionColumns, pack
-from store.embedded import EmbeddedPostgres
 from store.ids import run_key
 from store.kinds import Decisions, Runs, Steps, day_of
 from store.landing import by_column
@@ -305,16 +301,6 @@ def measure_keys(url: str, rounds: int, count: int) -> None:
             connection.execute(f"DROP TABLE {table}".encode())
 
 
-@contextmanager
-def server(url: str | None) -> Iterator[str]:
-    """The named server, or one of our own that ends with the measurement."""
-    if url is not None:
-        yield libpq_url(url)
-        return
-    with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder)) as own:
-        yield own.url
-
-
 def main() -> None:
     """Read the options and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
@@ -323,7 +309,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=64, help="runs in a batch")
     parser.add_argument("--url", help="an empty database of your own; bench tables and rows stay in it")
     options = parser.parse_args()
-    with server(options.url) as url:
+    with database(options.url) as url:
         migrate.upgrade(url)
         with psycopg.connect(url, autocommit=True) as connection:
             Partitions().ensure(connection, [day_of(DAY_NS // 1000)])

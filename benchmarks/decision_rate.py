@@ -16,12 +16,9 @@ import argparse
 import random
 import statistics
 import string
-import tempfile
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, LiteralString
 from zlib import crc32
 
@@ -29,13 +26,12 @@ import orjson
 import psycopg
 from psycopg import sql
 
+from benchmarks.servers import database
 from collector.decisions import parse
 from store import item_filter, migrate
-from store.database import libpq_url
 from store.decisions import pack, pack_text
-from store.embedded import EmbeddedPostgres
 from store.queries.filters import PageRequest
-from store.queries.types import ItemHistory
+from store.queries.types_decisions import ItemHistory
 from store.reader import Reader
 from store.rows import Batch, DecisionChunk, RunCopy, StepCopy
 from store.writer import PostgresWriter
@@ -302,16 +298,6 @@ def measure_alternatives(url: str, rounds: int, count: int) -> None:
         connection.execute("DROP TABLE bench")
 
 
-@contextmanager
-def server(url: str | None) -> Iterator[str]:
-    """The named server, or one of our own that ends with the measurement."""
-    if url is not None:
-        yield libpq_url(url)
-        return
-    with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder)) as own:
-        yield own.url
-
-
 def main() -> None:
     """Read the options and measure."""
     assert __doc__ is not None
@@ -321,7 +307,7 @@ def main() -> None:
     parser.add_argument("--url", help="an empty database of your own; the rows stay in it")
     options = parser.parse_args()
     measure_stages(options.rounds)
-    with server(options.url) as url:
+    with database(options.url) as url:
         migrate.upgrade(url)
         measure_alternatives(url, options.rounds, min(options.steps))
         stored, random_ = 0, random.Random(_SEED)

@@ -48,19 +48,20 @@ def watch(seconds: float) -> Pauses:
     gaps: list[float] = []
     held: list[float] = []
     surely_held: list[float] = []
-    with _schedstats() as (own, others):
+    with _schedstats() as waits:
+        # The system takes the processor away between these two looks, too. So what was waited is read
+        # before the gap's first look at the clock and after its last; on an edge it counts for both gaps.
+        before = between = waits()
         last = started = time.perf_counter()
-        own_before, others_before = own(), others()
-        while (now := time.perf_counter()) - started < seconds:
-            own_after, others_after = own(), others()
+        while last - started < seconds:
+            now = time.perf_counter()
+            after = waits()
             if now - last > 0.001:
                 gap_ms = (now - last) * 1000
                 gaps.append(gap_ms)
-                held.append(max(0.0, gap_ms - (own_after - own_before) / 1e6))
-                surely_held.append(max(0.0, held[-1] - (others_after - others_before) / 1e6))
-                now = time.perf_counter()
-            own_before, others_before = own_after, others_after
-            last = now
+                held.append(max(0.0, gap_ms - (after.own_ns - before.own_ns) / 1e6))
+                surely_held.append(max(0.0, held[-1] - (after.others_ns - before.others_ns) / 1e6))
+            before, between, last = between, after, now
     return Pauses(*_summary(gaps), *_summary(held), *_summary(surely_held))
 
 
@@ -68,18 +69,21 @@ def _summary(gaps_ms: Sequence[float]) -> tuple[float, int]:
     return max(gaps_ms, default=0.0), sum(gap_ms > _LONG_MS for gap_ms in gaps_ms)
 
 
-@contextmanager
-def _schedstats() -> Iterator[tuple[Callable[[], int], Callable[[], int]]]:
-    """
-    Read for how long this thread, and the others together, have waited for a processor, in ns.
+class _Waits(NamedTuple):
+    """For how long threads were ready and waited for a processor, since they began."""
 
-    Without letting go of the interpreter, as os.pread would.
-    """
+    own_ns: int
+    others_ns: int
+
+
+@contextmanager
+def _schedstats() -> Iterator[Callable[[], _Waits]]:
+    """Reads what there was of it, without letting go of the interpreter as os.pread would."""
     this = threading.get_native_id()
     with ExitStack() as files:
         threads = {int(task.name): _schedstat(task, files) for task in Path("/proc/self/task").iterdir()}
         own = threads.pop(this)
-        yield own, lambda: sum(read() for read in threads.values())
+        yield lambda: _Waits(own(), sum(read() for read in threads.values()))
 
 
 def _schedstat(task: Path, files: ExitStack) -> Callable[[], int]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from store.database import libpq_url
 from store.embedded import EmbeddedPostgres
 
 ROOT = Path(__file__).parents[1]
@@ -64,6 +65,16 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         EmbeddedPostgres(Path(folder)) as server,
     ):
         yield server
+
+
+@contextmanager
+def database(url: str | None) -> Iterator[str]:
+    """The URL of the named server, or of one of our own that ends with the block."""
+    if url is not None:
+        yield libpq_url(url)
+        return
+    with postgres() as own:
+        yield own.url
 
 
 @contextmanager

@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from cli import options, words
 from cli.client import ApiClient
@@ -32,7 +30,7 @@ _ITEMS = (
 
 
 def audit(
-    run_id: Annotated[str, typer.Argument(help="The run's id, as in `xray runs`.")],
+    run_id: options.RunId,
     as_json: options.Json = False,
     url: options.Url = options.DEFAULT_URL,
 ) -> None:

@@ -12,7 +12,11 @@ from rich.console import Console
 from cli.tables import Column, console, print_json, print_line, print_table, warning_console
 
 _WHOLE = ("complete", "exact")
-_EVIDENCE = {"none": "no decisions", "sampled": "decisions of a sample"}
+_EVIDENCE = {
+    "none": "no decisions recorded",
+    "sampled": "decisions of a sample",
+    "partial": "not every decision recorded or stored",
+}
 
 
 def print_completeness(answer: Mapping[str, Any], out: Console) -> None:
@@ -20,7 +24,7 @@ def print_completeness(answer: Mapping[str, Any], out: Console) -> None:
     stated = answer["completeness"]
     said = [] if stated["state"] in _WHOLE else [stated["state"]]
     if stated.get("evidence", "full") != "full":
-        said.append(f"evidence: {_EVIDENCE.get(stated['evidence'], stated['evidence'])}")
+        said.append(_EVIDENCE[stated["evidence"]])
     said += [missing["text"] for missing in stated.get("missing", ())]
     said += [f"{stated[name]} {name}" for name in ("running", "partial") if stated.get(name)]
     if said:

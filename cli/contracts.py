@@ -122,7 +122,7 @@ def put(
 
 @app.command()
 def delete(
-    contract_id: Annotated[str, typer.Argument(help="As in `xray contracts list`.")],
+    contract_id: Annotated[str, typer.Argument(metavar="CONTRACT", help="As in `xray contracts list`.")],
     url: options.Url = options.DEFAULT_URL,
 ) -> None:
     """Have the server forget a contract and what its checks found."""

@@ -25,9 +25,9 @@ _NEAR = (
 
 
 def why(
-    run_id: Annotated[str, typer.Argument(help="The run's id, as in `xray runs`.")],
-    item: Annotated[str, typer.Argument(help="An item.")],
-    over: Annotated[str, typer.Argument(help="The item that it is held against.")],
+    run_id: options.RunId,
+    item: Annotated[str, typer.Argument(metavar="ITEM_ID", help="An item.")],
+    over: Annotated[str, typer.Argument(metavar="OTHER_ID", help="The item that it is held against.")],
     as_json: options.Json = False,
     url: options.Url = options.DEFAULT_URL,
 ) -> None:
@@ -51,7 +51,7 @@ def why(
 
 
 def near(
-    run_id: Annotated[str, typer.Argument(help="The run's id, as in `xray runs`.")],
+    run_id: options.RunId,
     step: Annotated[str | None, typer.Option(help="Only this step, by id or name.")] = None,
     within: Annotated[float, typer.Option(help="Share of the threshold by which a value may be off.")] = 0.05,
     limit: options.Limit = 50,

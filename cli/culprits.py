@@ -34,11 +34,17 @@ SHOWN = 5
 
 
 def culprits(
-    since: Annotated[str, typer.Option(metavar="TIME", help="When it changed, RFC 3339.")],
+    since: Annotated[
+        str,
+        typer.Option(metavar="TIME", help=f"When it changed: {options.TIMES}.", callback=options.moment),
+    ],
     named: options.PipelineArgument = None,
     pipeline: options.Pipeline = None,
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="End of the runs that are looked at, RFC 3339.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="End of the runs that are looked at, likewise.", callback=options.moment
+        ),
     ] = None,
     version: Annotated[
         str | None, typer.Option(help="Only runs of this version of the pipeline; else of all.")

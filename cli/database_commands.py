@@ -105,7 +105,7 @@ def _ask(question: str) -> None:
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="What to write; must not be there yet.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to write; must not be there yet.")],
 ) -> None:
     """
     Write the database as it is now into a file, in the custom format of pg_dump; others go on meanwhile.
@@ -120,7 +120,9 @@ def backup(
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="What `xray db backup` or pg_dump --format=custom wrote.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What `xray db backup` or pg_dump --format=custom wrote.")
+    ],
 ) -> None:
     """
     Bring a backup into an empty database, and its schema to the version this server needs.
@@ -160,7 +162,7 @@ def url() -> None:
 
 @app.command()
 def grant_reader(
-    role: Annotated[str, typer.Argument(help="A role of the database that exists.")],
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="A role of the database that exists.")],
 ) -> None:
     """
     Let a role read the views of the schema `xray_public` with SQL, and nothing else.

@@ -37,7 +37,10 @@ def drift(
     window: Annotated[str, typer.Option(help="The latest time, which is looked at: 90m, 6h, 1d.")] = "1d",
     against: Annotated[str, typer.Option(help="The time before it, which it is held against.")] = "7d",
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="End of the window, RFC 3339; else now.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help=f"End of the window: {options.TIMES}; else now.", callback=options.moment
+        ),
     ] = None,
     alarms_per_1000: Annotated[
         float, typer.Option(help="Of windows in which nothing changed, how many may show a drift.")
@@ -69,7 +72,9 @@ def drift(
         print_table(_COLUMNS, answer["items"], out)
         out.print()
     tested, untested = answer["tested"], answer["completeness"]["untested"]
-    said = f"{words.counted(answer['drifts'], 'drift')} in {words.counted(tested, 'reason')}"
+    said = "no reason could be looked at"
+    if tested:
+        said = f"{words.counted(answer['drifts'], 'drift')} in {words.counted(tested, 'reason')}"
     if untested:
-        said += f"; of {words.counted(untested, 'other')} there are too few executions"
+        said += f"; {words.counted(untested, 'other')} with too few executions"
     print_line(said, out)

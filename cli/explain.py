@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 
 from cli import options, words
@@ -26,7 +25,7 @@ _FUNNEL = (
 
 
 def explain(
-    run_id: Annotated[str, typer.Argument(help="The run's id, as in `xray runs`.")],
+    run_id: options.RunId,
     as_json: options.Json = False,
     url: options.Url = options.DEFAULT_URL,
 ) -> None:

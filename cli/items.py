@@ -48,8 +48,10 @@ _UNSEEN = {
 
 
 def item(
-    run_id: Annotated[str, typer.Argument(help="The run's id, as in `xray runs`.")],
-    item_id: Annotated[str, typer.Argument(help="The item's id, as the pipeline recorded it.")],
+    run_id: options.RunId,
+    item_id: Annotated[
+        str, typer.Argument(metavar="ITEM_ID", help="The item's id, as the pipeline recorded it.")
+    ],
     as_json: options.Json = False,
     url: options.Url = options.DEFAULT_URL,
 ) -> None:
@@ -73,7 +75,9 @@ def item(
 
 
 def items(
-    item_id: Annotated[str, typer.Argument(help="The item's id, as the pipelines recorded it.")],
+    item_id: Annotated[
+        str, typer.Argument(metavar="ITEM_ID", help="The item's id, as the pipelines recorded it.")
+    ],
     pipeline: options.Pipeline = None,
     step_type: Annotated[
         str | None, typer.Option("--type", "-t", help="search, filter, rank, select, llm or custom.")

@@ -4,7 +4,9 @@ Options that several commands share, each explained once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -49,18 +51,45 @@ Cursor = Annotated[
 
 Pipeline = Annotated[str | None, typer.Option("--pipeline", "-p", help="Only of this pipeline.")]
 
+RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, as in `xray runs`.")]
+
 PipelineArgument = Annotated[
     str | None, typer.Argument(metavar="PIPELINE", help="Only of this pipeline; -p says the same.")
 ]
 
+_AGO = re.compile(r"([1-9][0-9]{0,4})([dhm])")
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+TIMES = "7d, 12h or 30m (ago), today, yesterday (UTC) or an RFC 3339 time"
+
+
+def moment(given: str | None) -> str | None:
+    """
+    A time as a person says it, as RFC 3339; what is no such word is left to the server to judge.
+
+    From the beginning of this minute on, so that the next page can be asked for in the same words.
+    """
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    if given in ("today", "yesterday"):
+        at = now.replace(hour=0, minute=0) - timedelta(days=given == "yesterday")
+    elif given is not None and (found := _AGO.fullmatch(given)):
+        at = now - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    else:
+        return given
+    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 After = Annotated[
     str | None,
-    typer.Option("--started-after", metavar="TIME", help="Started at or after this RFC 3339 time."),
+    typer.Option(
+        "--started-after", metavar="TIME", help=f"Started at or after this time: {TIMES}.", callback=moment
+    ),
 ]
 
 Before = Annotated[
     str | None,
-    typer.Option("--started-before", metavar="TIME", help="Started before this RFC 3339 time."),
+    typer.Option(
+        "--started-before", metavar="TIME", help=f"Started before this time: {TIMES}.", callback=moment
+    ),
 ]
 
 

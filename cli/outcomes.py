@@ -28,15 +28,23 @@ _COLUMNS = (
 
 
 def outcome(
-    run_id: Annotated[str, typer.Argument(help="The run's id, as in `xray runs`.")],
-    name: Annotated[str, typer.Argument(help="What it says something about, such as bad_match.")],
+    run_id: options.RunId,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What it says something about, such as bad_match.")
+    ],
     value: Annotated[
-        str | None, typer.Argument(help="true, false, a number or a text; not with --withdrawn.")
+        str | None,
+        typer.Argument(metavar="VALUE", help="true, false, a number or a text; not with --withdrawn."),
     ] = None,
     item: Annotated[str | None, typer.Option(help="The item it is about; without it, the run.")] = None,
     source: Annotated[str | None, typer.Option(help="Who or what says so.")] = None,
     observed_at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="When it was observed (RFC 3339); default now.")
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help=f"When it was observed: {options.TIMES}; default now.",
+            callback=options.moment,
+        ),
     ] = None,
     withdrawn: Annotated[bool, typer.Option("--withdrawn", help="Take back what was said before.")] = False,
     as_text: Annotated[bool, typer.Option("--text", help="Take the value as text, whatever it is.")] = False,

@@ -42,11 +42,13 @@ _STEPS = (
 
 
 def _rests_on(item: Mapping[str, Any]) -> str:
+    """Of the decisions on it, those of changed steps first, the first that says anything."""
     for cited in item["because"]:
         if cited["value"] is not None and cited["threshold"] is not None:
             return f"value {words.number(cited['value'])}, limit {words.number(cited['threshold'])}"
-    scores = [cited["score"] for cited in item["because"] if cited["score"] is not None]
-    return f"score {words.number(scores[0])}" if scores else words.NULL
+        if cited["score"] is not None:
+            return f"score {words.number(cited['score'])}"
+    return words.NULL
 
 
 def _fate(verdict: str | None, step_id: str, item: Mapping[str, Any]) -> str:
@@ -68,7 +70,7 @@ _ITEMS = (
 
 
 def replay(
-    run_id: Annotated[str, typer.Argument(help="The run's id, as in `xray runs`.")],
+    run_id: options.RunId,
     changes: Annotated[
         list[str],
         typer.Option(

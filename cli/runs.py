@@ -75,7 +75,7 @@ def runs(
 
 
 def run(
-    run_id: Annotated[str, typer.Argument(help="The run's id, as in `xray runs`.")],
+    run_id: options.RunId,
     as_json: options.Json = False,
     url: options.Url = options.DEFAULT_URL,
 ) -> None:

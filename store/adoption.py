@@ -16,9 +16,9 @@ from time import monotonic
 
 import psycopg
 
-from store import distribution, moving, wire
+from store import distribution, moving
 from store.artifact_limit import DEFAULT_MAX_ARTIFACTS
-from store.database import lasting_conninfo
+from store.database import connect_to_write
 from store.errors import Unavailable
 from store.faults import RACE_LOST
 from store.records import TraceRow
@@ -31,7 +31,6 @@ _ASIDE_S = 600.0
 _PAUSE_S = 0.5
 _AWAY_PAUSE_S = 5.0
 _STOP_S = 5.0
-_CONNECT_TIMEOUT_S = 5
 _SETTINGS = (
     "SELECT set_config('statement_timeout', '60s', false), set_config('lock_timeout', '10s', false),"
     " set_config('idle_in_transaction_session_timeout', '60s', false)"
@@ -123,16 +122,7 @@ class Adopter:
 
     def _connect(self) -> psycopg.Connection:
         if self._connection is None:
-            connection = psycopg.connect(
-                lasting_conninfo(self._url),
-                autocommit=True,
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                application_name="xray-adopter",
-            )
-            # As for a writer: the merge looks again at what a rival has committed meanwhile.
-            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-            wire.adapt(connection)
-            self._connection = connection
+            self._connection = connection = connect_to_write(self._url, "xray-adopter")
             connection.execute(_SETTINGS)
             distribution.prepare(connection)
         return self._connection

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from store import alert_outbox
 from store.alert_outbox import AlertEvent, SentEvent
-from store.contract_shelf import transaction
+from store.database import transaction
 
 
 class GroupState(NamedTuple):

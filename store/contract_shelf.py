@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg import errors
 from psycopg.types.json import Jsonb
 
-from store.database import lasting_conninfo
-from store.errors import Unavailable
+from store.database import transaction
 
 KEPT = timedelta(days=30)
 """How long results are kept."""
 SHOWN = 100
 """Results of one contract in an answer, the latest."""
-_CONNECT_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +46,6 @@ class DueContract(NamedTuple):
     document: Mapping[str, Any]
     updated_at: datetime
     """Which of those that were put under this id."""
-
-
-@contextmanager
-def transaction(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection for one transaction on tables of rules, of which there are few; raises ``Unavailable``."""
-    try:
-        with psycopg.connect(lasting_conninfo(url), connect_timeout=_CONNECT_TIMEOUT_S) as connection:
-            connection.execute("SET LOCAL statement_timeout = '10s'")
-            yield connection
-    except errors.UndefinedTable as exc:
-        raise Unavailable("the database lacks tables of this version; run xray db upgrade") from exc
-    except psycopg.OperationalError as exc:
-        raise Unavailable("the database cannot be reached") from exc
 
 
 class ContractShelf:

@@ -1,14 +1,22 @@
 """
-Database URLs, in the two spellings that their users need.
+Database URLs, in the two spellings that their users need, and the connections that several of them open.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
+from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from store import wire
+from store.errors import Unavailable
+
+_CONNECT_TIMEOUT_S = 5
 _SCHEME = re.compile(r"^postgres(?:ql)?(?:\+[a-z0-9_]+)?://")
 
 
@@ -40,3 +48,30 @@ def lasting_conninfo(url: str) -> str:
     """
     given: dict[str, Any] = conninfo_to_dict(libpq_url(url))
     return make_conninfo(**{**_SIGNS_OF_LIFE, **given})
+
+
+def connect_to_write(url: str, application_name: str) -> psycopg.Connection[Any]:
+    """A lasting connection, in autocommit, for who merges rows with those of rivals."""
+    connection = psycopg.connect(
+        lasting_conninfo(url),
+        autocommit=True,
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        application_name=application_name,
+    )
+    # The merge re-reads what a rival has committed meanwhile; a snapshot would hide it.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    wire.adapt(connection)
+    return connection
+
+
+@contextmanager
+def transaction(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection for one transaction on a small table; raises ``Unavailable``."""
+    try:
+        with psycopg.connect(lasting_conninfo(url), connect_timeout=_CONNECT_TIMEOUT_S) as connection:
+            connection.execute("SET LOCAL statement_timeout = '10s'")
+            yield connection
+    except errors.UndefinedTable as exc:
+        raise Unavailable("the database lacks tables of this version; run xray db upgrade") from exc
+    except psycopg.OperationalError as exc:
+        raise Unavailable("the database cannot be reached") from exc

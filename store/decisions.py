@@ -91,6 +91,15 @@ class DecisionColumns:
         """Whether any of the items may be among these candidates; false is certain."""
         return not item_ids.isdisjoint(self.item)
 
+    def places(self, item_ids: Set[str]) -> Sequence[int]:
+        """Where decisions about these items stand, ascending."""
+        return list(compress(count(), map(item_ids.__contains__, self.item)))
+
+    def picked(self, name: str, places: Sequence[int]) -> Any:
+        """Return what a column has in these places; one value for all stays one."""
+        column = getattr(self, name)
+        return [column[place] for place in places] if isinstance(column, list | tuple) else column
+
     def joined(self, chosen: bytes) -> bytes | None:
         """
         Return the items with a 1 in ``chosen``, joined by ``BETWEEN``; None where they would have to be made.
@@ -227,28 +236,21 @@ def about(columns: DecisionColumns, item_ids: Set[str]) -> DecisionColumns:
     """Return the columns of these items alone: making a ``Decision`` of each of thousands takes longer."""
     if not columns.may_name(item_ids):
         return DecisionColumns(count=0, item=(), verdict="")
-    places = list(compress(count(), map(item_ids.__contains__, columns.item)))
-
-    def picked(column: Any) -> Any:
-        return [column[place] for place in places] if isinstance(column, list | tuple) else column
-
+    places = columns.places(item_ids)
     missing = frozenset(columns.missing or ())
     return DecisionColumns(
         count=len(places),
-        item=picked(columns.item),
+        item=columns.picked("item", places),
         verdict="".join(columns.verdict[place] for place in places),
         reasons=columns.reasons,
-        reason=picked(columns.reason),
         texts=columns.texts,
-        text=picked(columns.text),
-        score=picked(columns.score),
-        value=picked(columns.value),
-        threshold=picked(columns.threshold),
         missing=[i for i, place in enumerate(places) if place in missing],
-        checks=picked(columns.checks),
-        probability=picked(columns.probability),
         rules=columns.rules,
+        **{name: columns.picked(name, places) for name in _BY_DECISION},
     )
+
+
+_BY_DECISION = ("reason", "text", "score", "value", "threshold", "checks", "probability")
 
 
 def with_verdicts(columns: DecisionColumns, letters: str) -> bytes:

@@ -1,5 +1,6 @@
 """
-Statements that are always the same: put together once per process, planned once per connection.
+Statements that are always the same: put together once per process, planned once per connection; and those
+whose form is the same, put together once for each form.
 
 They go past SQLAlchemy, which only makes their text: in the form that the server takes, several in one round
 trip, their rows in binary. What SQLAlchemy does for each statement, and for each value of each row,
@@ -9,7 +10,7 @@ takes longer than the database needs to answer.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -31,10 +32,15 @@ Rows = Sequence[Mapping[str, Any]]
 class Kept:
     """A statement of which any plan is good."""
 
-    __slots__ = ("_given", "_names", "_text", "opens_few")
+    __slots__ = ("_given", "_names", "_prepared", "_text", "opens_few")
 
-    def __init__(self, statement: Select[Any], *, opens_few: bool = False) -> None:
-        """opens_few: it names partitions by parameters, and Postgres must be told to keep its plan."""
+    def __init__(
+        self, statement: Select[Any], *, opens_few: bool = False, planned_by_value: bool = False
+    ) -> None:
+        """
+        opens_few: it names partitions by parameters, and Postgres must be told to keep its plan.
+        planned_by_value: only its text is kept; it is planned anew for the values of each question.
+        """
         compiled = statement.compile(dialect=_DIALECT)
         assert not compiled.post_compile_params, "IN has no text before it has values: compare with any()"
         self._text = str(compiled).encode()
@@ -42,13 +48,16 @@ class Kept:
         # A parameter without a value of its own is left out, so that one that is forgotten is not null.
         names = compiled.bind_names.items()
         self._given = {name: given.effective_value for given, name in names if not given.required}
+        self._prepared = not planned_by_value
         self.opens_few = opens_few
 
     def send(self, driver: psycopg.Connection[Any], values: Mapping[str, Any]) -> psycopg.Cursor[Any]:
         """Have it executed; values: of the parameters that have none of their own."""
         merged = {**self._given, **values}
         cursor = psycopg.RawCursor(driver, row_factory=dict_row)
-        cursor.execute(self._text, [merged[name] for name in self._names], prepare=True, binary=True)
+        cursor.execute(
+            self._text, [merged[name] for name in self._names], prepare=self._prepared, binary=True
+        )
         return cursor
 
 
@@ -56,6 +65,9 @@ def rows(connection: Connection, *asked: tuple[Kept, Mapping[str, Any]]) -> list
     """Return the rows of these statements by name of column, all in one round trip."""
     driver = driver_of(connection)
     told = any(statement.opens_few for statement, _ in asked) and not plans_by_value(driver)
+    if len(asked) == 1 and not told:
+        ((statement, values),) = asked
+        return [statement.send(driver, values).fetchall()]
     with driver.pipeline():
         if told:
             driver.execute(_KEEP, prepare=False)
@@ -63,6 +75,35 @@ def rows(connection: Connection, *asked: tuple[Kept, Mapping[str, Any]]) -> list
         if told:
             driver.execute(_AS_BEFORE, prepare=False)
         return [cursor.fetchall() for cursor in sent]
+
+
+class Forms:
+    """The texts of a question in the forms in which it was last put; planned by value each time."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[Hashable, Kept] = {}
+
+    def rows(
+        self,
+        connection: Connection,
+        form: Hashable,
+        build: Callable[[], Select[Any]],
+        values: Mapping[str, Any],
+    ) -> Rows:
+        """
+        Return the rows by name of column.
+
+        build: gives the statement; questions of one form differ in the values of its parameters alone.
+        """
+        known = self._known.get(form)
+        if known is None:
+            known = Kept(build(), planned_by_value=True)
+            if len(self._known) >= self._most:
+                self._known.clear()
+            self._known[form] = known
+        (found,) = rows(connection, (known, values))
+        return found
 
 
 # A plan for given days looks cheaper by the partitions that it leaves out, so one would be made each time.

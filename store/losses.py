@@ -77,8 +77,16 @@ def loss_of(row: Row, cause: str) -> Loss | None:
         return _loss(row.run_id, cause, "runs", "/end" if row.terminal else "/start", 1)
     if isinstance(row, RunWait):
         return _loss(row.run_id, cause, "runs", "/wait", 1)
-    assert isinstance(row, RunHeartbeat | Loss | SchemaVersion | Outcome)  # nothing else is a row
+    if isinstance(row, Outcome):
+        # By its hash, because the ledger outlives the ids of erased items; what was erased is no loss.
+        return None if cause == "erased" else _loss(row.run_id, cause, "outcomes", _hashed(row), 1)
+    assert isinstance(row, RunHeartbeat | Loss | SchemaVersion)  # nothing else is a row
     return None
+
+
+def _hashed(outcome: Outcome) -> str:
+    name, item_id = outcome.name, outcome.item_id or ""
+    return _hash(f"{len(name)}:{name}{item_id}")
 
 
 def _loss(
@@ -93,9 +101,12 @@ def _loss(
     lost = max(0, min(lost, _INT64_MAX))
     if _UNSTORABLE.search(subject) or len(subject.encode()) > _MAX_SUBJECT_BYTES:
         # Refused for its very name: the name's hash stands in, so that it still counts once.
-        digest = blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        return Loss(run_id, cause, what, f"/{digest}", lost)
+        return Loss(run_id, cause, what, _hash(subject), lost)
     return Loss(run_id, cause, what, subject, lost, step_id, attempt_key)
+
+
+def _hash(subject: str) -> str:
+    return f"/{blake2b(subject.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
 
 
 class LossState(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from time import time_ns
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -17,20 +17,24 @@ from psycopg import sql
 from store import schema
 from store.artifact_limit import UNUSED_BLOBS, trim
 from store.bounds import Reach, widen
-from store.kinds import Artifacts, ArtifactState, Blobs, ChunkState, Decisions, Steps
+from store.kinds import Artifacts, Blobs, Decisions, Steps
 from store.landing import Kind, by_column, land
-from store.losses import Losses, LossState
-from store.merge import StepState
-from store.records import ArtifactRow, BlobRow, DecisionRow, LossRow, StepRow, TraceRow
-from store.render import recover_step
+from store.losses import Losses
+from store.moved import (
+    ADOPTED,
+    AdoptedSteps,
+    Move,
+    artifact_item,
+    blob_item,
+    chunk_item,
+    loss_item,
+    step_item,
+)
+from store.records import ArtifactRow, BlobRow, StepRow, TraceRow
 from store.rollup_marks import leave, slot_of
-from store.rows import Artifact, DecisionChunk, Loss
-from store.statements import Item, Source
-from store.traces import Traces, TraceState, recover_trace
+from store.statements import Item
+from store.traces import Traces, recover_trace
 from store.wire import Array, array
-
-ADOPTED = "run_id"
-"""In ``steps.filled``: the step did not say whose it is, and lies in a run that took it in."""
 
 _STEPS_PER_TURN = 512
 _CHUNKS_PER_TURN = 256
@@ -38,30 +42,6 @@ _CHUNKS_PER_TURN = 256
 _ARTIFACTS_PER_TURN = 16
 """A payload may be as large as a request."""
 _LOSSES_PER_TURN = 1_024
-
-
-class _Move(NamedTuple):
-    """The inferred steps of one trace on their way from one run to another."""
-
-    trace: TraceState
-    own: bytes
-    """Key of the trace's own run."""
-    source: bytes
-    target: bytes
-    target_day: date
-
-    @property
-    def adopts(self) -> bool:
-        """To a run that takes them in; else back to the trace's own."""
-        return self.target != self.own
-
-
-class _AdoptedSteps(Steps):
-    """Steps in a run that took them in."""
-
-    def row(self, item: Item[StepState]) -> StepRow:
-        row = super().row(item)
-        return row._replace(filled=[*(row.filled or ()), ADOPTED])
 
 
 def _columns(table: Any) -> sql.Composed:
@@ -158,7 +138,7 @@ def move(cursor: psycopg.Cursor[Any], pending: Sequence[TraceRow], max_artifacts
     return len(free) == len(artifacts)
 
 
-def _moves(cursor: psycopg.Cursor[Any], pending: Sequence[TraceRow]) -> list[_Move]:
+def _moves(cursor: psycopg.Cursor[Any], pending: Sequence[TraceRow]) -> list[Move]:
     """What to do for each trace: back first, when its steps lie with a run that is no longer the only one."""
     wanted = []
     for row in pending:
@@ -171,10 +151,10 @@ def _moves(cursor: psycopg.Cursor[Any], pending: Sequence[TraceRow]) -> list[_Mo
     cursor.execute(_DAYS, [array("uuid", targets)], binary=True)
     days: dict[bytes, date] = dict(cursor.fetchall())
     # A run whose time is over, or that was erased, takes nothing in.
-    return [_Move(*move, days[move[-1]]) for move in wanted if move[-1] in days]
+    return [Move(*move, days[move[-1]]) for move in wanted if move[-1] in days]
 
 
-def _arrays(moves: Sequence[_Move]) -> list[Array]:
+def _arrays(moves: Sequence[Move]) -> list[Array]:
     return [
         array("uuid", [move.source for move in moves]),
         array("uuid", [move.target for move in moves]),
@@ -184,8 +164,8 @@ def _arrays(moves: Sequence[_Move]) -> list[Array]:
 
 
 def _found(
-    cursor: psycopg.Cursor[Any], query: sql.Composed, moves: Sequence[_Move]
-) -> list[tuple[_Move, Sequence[Any]]]:
+    cursor: psycopg.Cursor[Any], query: sql.Composed, moves: Sequence[Move]
+) -> list[tuple[Move, Sequence[Any]]]:
     """The rows that a statement gives, each with the move that it is part of."""
     if not moves:
         return []
@@ -193,20 +173,13 @@ def _found(
     return [(moves[number - 1], row) for number, *row in cursor]
 
 
-def _move_steps(cursor: psycopg.Cursor[Any], moves: Sequence[_Move]) -> bool:
+def _move_steps(cursor: psycopg.Cursor[Any], moves: Sequence[Move]) -> bool:
     """Move steps, up to the bound of a turn; return whether none were left that could be moved."""
     found = [(move, StepRow(*row)) for move, row in _found(cursor, _STEPS, moves)]
     moved, reach = 0, Reach()
     slots = {slot_of(row.started_at, row.run_day) for _, row in found}
-    for kind, adopts in ((_AdoptedSteps(reach), True), (Steps(reach), False)):
-        pairs = []
-        for move, row in found:
-            if move.adopts is adopts:
-                key = (row.step_id, row.attempt_key)
-                state = recover_step(row, "")
-                copies = [ranked.copy for ranked in (state.terminal, state.start) if ranked is not None]
-                item = Item((move.target, *key, move.target_day), state, [Source(0, copies[0])])
-                pairs.append((item, (row.run_key, *key, row.run_day)))
+    for kind, adopts in ((AdoptedSteps(reach), True), (Steps(reach), False)):
+        pairs = [step_item(move, row) for move, row in found if move.adopts is adopts]
         moved += _carry(cursor, kind, pairs)
         slots |= kind.slots
     if moved:
@@ -215,23 +188,23 @@ def _move_steps(cursor: psycopg.Cursor[Any], moves: Sequence[_Move]) -> bool:
     return len(found) < _STEPS_PER_TURN or not moved
 
 
-def _move_decisions(cursor: psycopg.Cursor[Any], moves: Sequence[_Move]) -> bool:
+def _move_decisions(cursor: psycopg.Cursor[Any], moves: Sequence[Move]) -> bool:
     """As ``_move_steps``."""
     found = _found(cursor, _DECISIONS, moves)
-    moved = _carry(cursor, Decisions(), [_chunk(*each) for each in found])
+    moved = _carry(cursor, Decisions(), [chunk_item(*each) for each in found])
     return len(found) < _CHUNKS_PER_TURN or not moved
 
 
-def _move_losses(cursor: psycopg.Cursor[Any], moves: Sequence[_Move]) -> bool:
+def _move_losses(cursor: psycopg.Cursor[Any], moves: Sequence[Move]) -> bool:
     """As ``_move_steps``."""
     found = _found(cursor, _LOSSES, moves)
-    moved = _carry(cursor, Losses(), [_loss(*each) for each in found])
+    moved = _carry(cursor, Losses(), [loss_item(*each) for each in found])
     return len(found) < _LOSSES_PER_TURN or not moved
 
 
 def _free(
-    cursor: psycopg.Cursor[Any], artifacts: Sequence[tuple[_Move, ArtifactRow]]
-) -> Sequence[tuple[_Move, ArtifactRow]]:
+    cursor: psycopg.Cursor[Any], artifacts: Sequence[tuple[Move, ArtifactRow]]
+) -> Sequence[tuple[Move, ArtifactRow]]:
     """Lock the runs where artifacts go, which are counted; return those whose run nobody else has locked."""
     if not artifacts:
         return artifacts
@@ -241,12 +214,12 @@ def _free(
 
 
 def _move_artifacts(
-    cursor: psycopg.Cursor[Any], found: Sequence[tuple[_Move, ArtifactRow]], max_artifacts: int
+    cursor: psycopg.Cursor[Any], found: Sequence[tuple[Move, ArtifactRow]], max_artifacts: int
 ) -> bool:
     """As ``_move_steps``, with their payloads; past the limit of their new run they are losses there."""
     if not found:
         return True
-    moved = _carry(cursor, Artifacts(), [_artifact(*each) for each in found])
+    moved = _carry(cursor, Artifacts(), [artifact_item(*each) for each in found])
     _move_blobs(cursor, found)
     days = {move.target: move.target_day for move, _ in found}
     past = trim(cursor, days, days, max_artifacts, time_ns() // 1_000)
@@ -280,34 +253,7 @@ def _carry(
     return len(gone)
 
 
-def _chunk(move: _Move, row: Sequence[Any]) -> tuple[Item[ChunkState], tuple[Any, ...]]:
-    old = DecisionRow(*row)
-    key = (old.step_id, old.attempt_key, old.chunk_index)
-    chunk = DecisionChunk(
-        "", *key, old.chunk_total, old.item_count, old.data, error=old.error, item_filter=old.item_filter
-    )
-    state = ChunkState(old.deliveries, old.received_at, (old.data is None, old.content_hash), chunk)
-    return Item((move.target, *key, move.target_day), state, []), (old.run_key, *key, old.run_day)
-
-
-def _artifact(move: _Move, old: ArtifactRow) -> tuple[Item[ArtifactState], tuple[Any, ...]]:
-    artifact = Artifact(
-        "",
-        old.step_id,
-        old.attempt_key,
-        old.kind,
-        old.content_type,
-        old.size_bytes,
-        old.sha256,
-        url=old.url,
-        name=old.name,
-    )
-    state = ArtifactState(old.deliveries, old.received_at, artifact)
-    new_key = (move.target, old.artifact_key, move.target_day)
-    return Item(new_key, state, []), (old.run_key, old.artifact_key, old.run_day)
-
-
-def _move_blobs(cursor: psycopg.Cursor[Any], artifacts: Sequence[tuple[_Move, ArtifactRow]]) -> None:
+def _move_blobs(cursor: psycopg.Cursor[Any], artifacts: Sequence[tuple[Move, ArtifactRow]]) -> None:
     """Bring the payloads of artifacts that were moved; what is left in their place without one goes."""
     keys = [
         array("uuid", [old.run_key for _, old in artifacts]),
@@ -318,34 +264,14 @@ def _move_blobs(cursor: psycopg.Cursor[Any], artifacts: Sequence[tuple[_Move, Ar
     items = {}
     for number, *row in cursor.fetchall():
         move, old = artifacts[number]
-        blob = BlobRow(*row)
-        artifact = Artifact(
-            "",
-            None,
-            None,
-            old.kind,
-            old.content_type,
-            old.size_bytes,
-            old.sha256,
-            data=blob.data,
-            # An object stays where it is, under the key of the run that it came for.
-            object_run_key=blob.object_run_key,
-        )
-        key = (move.target, old.sha256, move.target_day)
-        items[key] = Item(key, ArtifactState(0, blob.received_at, artifact), [])
+        item = blob_item(move, old, BlobRow(*row))
+        items[item.key] = item
     land(cursor, Blobs(), list(items.values()), again=True)
     cursor.execute(UNUSED_BLOBS, keys)
 
 
-def _loss(move: _Move, row: Sequence[Any]) -> tuple[Item[LossState], tuple[Any, ...]]:
-    old = LossRow(*row)
-    key = (old.cause, old.what, old.subject)
-    state = LossState(old.deliveries, old.received_at, Loss("", *key, old.lost, old.step_id, old.attempt_key))
-    return Item((move.target, *key, move.target_day), state, []), (old.run_key, *key, old.run_day)
-
-
 def _settle(
-    cursor: psycopg.Cursor[Any], pending: Sequence[TraceRow], moves: Mapping[bytes, _Move], drained: bool
+    cursor: psycopg.Cursor[Any], pending: Sequence[TraceRow], moves: Mapping[bytes, Move], drained: bool
 ) -> None:
     """Note where the steps of each trace are put now, and whether that was all."""
     rows = []

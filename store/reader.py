@@ -33,23 +33,10 @@ from store.queries.filters import Filters, PageRequest
 from store.queries.language_sql import Question
 from store.queries.run_columns import RunColumns, StepKey
 from store.queries.schemas import SchemaRecord, SchemaSummary
-from store.queries.types import (
-    ArtifactContent,
-    DecisionPage,
-    ItemDecision,
-    ItemHistory,
-    Journey,
-    LossRecord,
-    LossTotals,
-    Page,
-    ReasonMetrics,
-    RunDetail,
-    RunRecord,
-    StepEstimates,
-    StepMetrics,
-    StepRecord,
-)
-from store.queries.types_metrics import MetricsPage
+from store.queries.types import ArtifactContent, Page, RunDetail, RunRecord, StepRecord
+from store.queries.types_decisions import DecisionPage, ItemDecision, ItemHistory, Journey, StepEstimates
+from store.queries.types_losses import LossRecord, LossTotals
+from store.queries.types_metrics import MetricsPage, ReasonMetrics, StepMetrics
 from store.secrets import CURSOR_KEY, shared_secret
 from store.sessions import Sessions
 
@@ -86,6 +73,7 @@ class Reader(Sessions):
     ) -> None:
         super().__init__(engine, statement_timeout_ms=statement_timeout_ms, export_timeout_s=export_timeout_s)
         self._bad_outcomes = frozenset(bad_outcomes)
+        self._known_baselines = baseline.Baselines()
         self._known_habits = habits.Known()
         self._known_cursors: Cursors | None = None
         self._run_timeout_s = run_timeout_s
@@ -263,7 +251,12 @@ class Reader(Sessions):
         """What runs of a pipeline and version usually look like (``store.queries.baseline``)."""
         with self._connection() as connection:
             return baseline.baseline(
-                connection, pipeline, pipeline_version, without=without, bad=self._bad_outcomes
+                connection,
+                self._known_baselines,
+                pipeline,
+                pipeline_version,
+                without=without,
+                bad=self._bad_outcomes,
             )
 
     def share_of_runs(self, scope: Filters, condition: Filters) -> contracts.RunShare:

@@ -25,9 +25,12 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    or_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from store.schema_access import api_keys as api_keys
+from store.schema_access import server_secrets as server_secrets
 from store.schema_columns import (
     count_column,
     instant_column,
@@ -42,6 +45,11 @@ from store.schema_columns import (
     words_column,
 )
 from store.schema_columns import metadata as metadata
+from store.schema_evidence import artifact_blobs as artifact_blobs
+from store.schema_evidence import artifacts as artifacts
+from store.schema_evidence import decisions as decisions
+from store.schema_losses import losses as losses
+from store.schema_losses import sender_losses as sender_losses
 from store.schema_outcomes import outcomes as outcomes
 from store.schema_rollups import rollup_marks as rollup_marks
 from store.schema_rollups import step_hours as step_hours
@@ -212,6 +220,12 @@ Index(
 )
 # /steps newest first over all types, /metrics/steps over a time window.
 Index("ix_steps_started", steps.c.started_at)
+# /steps: whether places in a run have to be counted, for which all its steps are read. No row of our clients.
+Index(
+    "ix_steps_unnumbered",
+    steps.c.run_key,
+    postgresql_where=or_(steps.c.step_index.is_(None), steps.c.attempt.is_(None)),
+)
 
 traces = Table(
     "traces",
@@ -236,111 +250,6 @@ Index("ix_traces_pending", traces.c.run_key, postgresql_where=traces.c.pending)
 # Retention, which takes the oldest.
 Index("ix_traces_received", traces.c.received_at)
 
-decisions = Table(
-    "decisions",
-    metadata,
-    run_key_column(),
-    key_column("step_id", Text),
-    key_column("attempt_key", Text),
-    key_column("chunk_index", Integer, "0-based"),
-    run_day_column(),
-    Column("chunk_total", Integer, comment="as sent with this chunk"),
-    Column("item_count", Integer, nullable=False),
-    Column("data", LargeBinary, comment="packed columns (store/decisions.py); null = could not be read"),
-    Column(
-        "item_filter",
-        LargeBinary,
-        comment="which items data names (store/item_filter.py); null = open it to know",
-    ),
-    text_column("error", "why it could not be read; shown as the step's flag decisions_unreadable"),
-    Column(
-        "content_hash", BigInteger, nullable=False, comment="of two readable chunks the smaller hash stays"
-    ),
-    *receipt_columns(),
-    comment="Evidence: the candidates' decisions, one row per chunk; may lie here before its step.",
-    info={"distributed": True, "partitioned": True},
-    postgresql_partition_by="RANGE (run_day)",
-)
-
-artifacts = Table(
-    "artifacts",
-    metadata,
-    run_key_column(),
-    key_column("artifact_key", Uuid, "hash of everything but the payload (store/ids.py)"),
-    run_day_column(),
-    text_column("step_id", "null = the run's own"),
-    text_column("attempt_key"),
-    text_column("kind", nullable=False),
-    text_column("content_type", nullable=False),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("sha256", LargeBinary, nullable=False, comment="32 bytes; finds the payload in artifact_blobs"),
-    text_column("url", "where the payload lies when it is not in artifact_blobs"),
-    text_column("name"),
-    *receipt_columns(),
-    comment="References to bulky payloads. Outside ids: hex of run_key and artifact_key, joined.",
-    info={"distributed": True, "partitioned": True},
-    postgresql_partition_by="RANGE (run_day)",
-)
-
-artifact_blobs = Table(
-    "artifact_blobs",
-    metadata,
-    run_key_column(),
-    key_column("sha256", LargeBinary, "32 bytes"),
-    run_day_column(),
-    Column("data", LargeBinary, comment="null = it lies in the object store"),
-    instant_column("received_at", nullable=False),
-    Column("object_run_key", Uuid, comment="of the object's key, with sha256; null = in data"),
-    comment="Payloads of artifacts, once per run and content.",
-    info={"distributed": True, "partitioned": True},
-    postgresql_partition_by="RANGE (run_day)",
-)
-
-# Whether anything refers to an object, in whichever run it is now (store/artifacts/garbage.py).
-Index(
-    "ix_artifact_blobs_object",
-    artifact_blobs.c.object_run_key,
-    artifact_blobs.c.sha256,
-    postgresql_where=artifact_blobs.c.object_run_key.is_not(None),
-)
-
-losses = Table(
-    "losses",
-    metadata,
-    run_key_column(),
-    key_column("cause", Text, "why it is not stored (store/losses.py)"),
-    key_column("what", Text, "runs, steps, decisions (counted in candidates), artifacts, texts"),
-    key_column("subject", Text, "which of them: step/attempt/chunk and the like, or a sender's report"),
-    run_day_column(),
-    Column("lost", BigInteger, nullable=False),
-    text_column("step_id", "null = the run's own, or a sender's report"),
-    text_column("attempt_key"),
-    *receipt_columns(),
-    comment="Loss ledger: recorded and not stored; what came in by another way is left out on reading.",
-    info={"distributed": True, "partitioned": True},
-    postgresql_partition_by="RANGE (run_day)",
-)
-
-# /losses newest first.
-Index("ix_losses_received", losses.c.received_at)
-
-sender_losses = Table(
-    "sender_losses",
-    metadata,
-    key_column("report_id", Text, "the sender's id of its report"),
-    key_column("cause", Text),
-    key_column("what", Text),
-    Column("lost", BigInteger, nullable=False),
-    text_column("pipeline", "of the sender's resource"),
-    text_column("service_name"),
-    *receipt_columns(),
-    comment="Losses of which the sender cannot tell the run: its queue overflowed and kept no names.",
-    info={"reference": True},
-)
-
-# /losses newest first.
-Index("ix_sender_losses_received", sender_losses.c.received_at)
-
 schemas = Table(
     "schemas",
     metadata,
@@ -350,30 +259,6 @@ schemas = Table(
     Column("document", JSONB(none_as_null=True), nullable=False, comment="the schema in its canonical form"),
     *receipt_columns(),
     comment="What the steps of runs promise to record, every version that a sender or REST registered.",
-)
-
-server_secrets = Table(
-    "server_secrets",
-    metadata,
-    key_column("name", Text),
-    Column("value", LargeBinary, nullable=False),
-    instant_column("created_at", nullable=False),
-    comment="Random keys that all servers on this database share, such as the one that signs cursors.",
-)
-
-api_keys = Table(
-    "api_keys",
-    metadata,
-    key_column("key_id", Text, "12 hex digits; part of the key itself, no secret"),
-    text_column("name", nullable=False),
-    Column("secret_hash", LargeBinary, nullable=False, comment="SHA-256 of the key's secret part"),
-    Column("scopes", ARRAY(Text), nullable=False, comment="of ingest, read, admin"),
-    ratio_column("rate_per_s", "requests per second and server process; null = the setting"),
-    instant_column("created_at", nullable=False),
-    instant_column("expires_at", "null = never"),
-    instant_column("revoked_at", "null = not revoked"),
-    instant_column("last_used_at", "to about a minute; null = never"),
-    comment="Who may send and ask: API keys, each as the hash of its secret.",
 )
 
 # Tables in modules of their own are imported at the head of this file, so that they are registered here.

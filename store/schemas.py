@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from store import schema
-from store.database import lasting_conninfo
-from store.errors import Unavailable
+from store.database import transaction
 from store.records import SchemaRow
 from store.rows import SchemaVersion
 from store.statements import Item, Statements
@@ -34,7 +31,6 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _OF_ALL = ("steps", "step_types")
 _SECTIONS = ("input", "output", "reasoning", "metrics")
-_CONNECT_TIMEOUT_S = 5
 
 
 class SchemaProblem(ValueError):
@@ -157,7 +153,7 @@ class SchemaShelf:
         Of several at once the first to come is stored, and the others compared with it.
         """
         name = (version.schema_id, version.version)
-        with self._transaction() as connection:
+        with transaction(self._url) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", ["/".join(name)])
             found = connection.execute(
                 "SELECT sha256 FROM schemas WHERE schema_id = %s AND version = %s", name
@@ -171,16 +167,3 @@ class SchemaShelf:
                 [*name, version.sha256, Jsonb(version.document), datetime.now(UTC)],
             )
         return Put.CREATED
-
-    @contextmanager
-    def _transaction(self) -> Iterator[psycopg.Connection[Any]]:
-        try:
-            with psycopg.connect(
-                lasting_conninfo(self._url), connect_timeout=_CONNECT_TIMEOUT_S
-            ) as connection:
-                connection.execute("SET LOCAL statement_timeout = '10s'")
-                yield connection
-        except errors.UndefinedTable as exc:
-            raise Unavailable("the database lacks tables of this version; run xray db upgrade") from exc
-        except psycopg.OperationalError as exc:
-            raise Unavailable("the database cannot be reached") from exc

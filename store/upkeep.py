@@ -20,8 +20,7 @@ from zlib import crc32
 import psycopg
 from prometheus_client import CollectorRegistry
 
-from store import wire
-from store.database import lasting_conninfo
+from store.database import connect_to_write
 from store.upkeep_telemetry import UpkeepTelemetry
 
 _log = logging.getLogger(__name__)
@@ -33,7 +32,6 @@ _FIRST_PAUSE_S = 1.0
 _RETRY_S = 60.0
 """After a failure, where the interval is longer."""
 _CANCEL_EVERY_S = 0.1
-_CONNECT_TIMEOUT_S = 5
 _SETTINGS = (
     "SELECT set_config('statement_timeout', '600s', false), set_config('lock_timeout', '10s', false),"
     " set_config('idle_in_transaction_session_timeout', '600s', false)"
@@ -170,14 +168,7 @@ class Upkeep:
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection of its own for each turn: between turns the server's connections are for others."""
-        with psycopg.connect(
-            lasting_conninfo(self._url),
-            autocommit=True,
-            connect_timeout=_CONNECT_TIMEOUT_S,
-            application_name="xray-upkeep",
-        ) as connection:
-            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-            wire.adapt(connection)
+        with connect_to_write(self._url, "xray-upkeep") as connection:
             connection.execute(_SETTINGS)
             with self._lock:
                 self._connections.add(connection)

@@ -14,11 +14,11 @@ from time import sleep
 
 import psycopg
 
-from store import distribution, wire
+from store import distribution
 from store.artifact_limit import DEFAULT_MAX_ARTIFACTS
 from store.assemble import Work, assemble
 from store.bounds import Bounds
-from store.database import lasting_conninfo
+from store.database import connect_to_write
 from store.erasures import ErasureWatch, scrubbed
 from store.errors import Unavailable
 from store.faults import RACE_LOST
@@ -33,7 +33,6 @@ _RECENT_BATCHES = 16_384
 _MAX_ATTEMPTS = 8
 _PAUSE_S = 0.005
 """Doubled for each attempt: about half a second in all, spent only where writers want the same rows."""
-_CONNECT_TIMEOUT_S = 5
 _SETTINGS = (
     "SELECT set_config('statement_timeout', '60s', false), set_config('lock_timeout', '30s', false),"
     " set_config('idle_in_transaction_session_timeout', '120s', false)"
@@ -150,16 +149,7 @@ class PostgresWriter:
 
     def _connect(self) -> psycopg.Connection:
         if self._connection is None:
-            connection = psycopg.connect(
-                lasting_conninfo(self._url),
-                autocommit=True,
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                application_name="xray-writer",
-            )
-            # The merge re-reads what a rival has committed meanwhile; a snapshot would hide it.
-            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-            wire.adapt(connection)
-            self._connection = connection
+            self._connection = connection = connect_to_write(self._url, "xray-writer")
             connection.execute(_SETTINGS)
             connection.execute(_DURABLE)
             distribution.prepare(connection)

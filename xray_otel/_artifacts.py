@@ -9,7 +9,8 @@ from typing import Any
 from xray_otel import _mask, semconv
 from xray_otel._buffer import Cause, Event, Priority
 from xray_otel._client import Client
-from xray_otel._encode import NAME_BYTES, clean, json_text, text_of
+from xray_otel._encode import json_text, text_of
+from xray_otel._text import NAME_BYTES, clean
 
 _JSON_BYTES = 256 * 1024
 """Bound of a payload that is given as an object; text and bytes have the setting's bound."""

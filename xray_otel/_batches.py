@@ -74,10 +74,13 @@ def _encode(
 ) -> Iterator[tuple[bytes, Sequence[Item]]]:
     contents = [item.content for item in items]
     try:
-        if signal is Signal.LOGS:
-            encoded = logs_request(cast(list[Event], contents), rest).SerializeToString()
-        else:
-            encoded = traces_request(cast(list[ReadableSpan], contents), rest).SerializeToString()
+        request = (
+            logs_request(cast(list[Event], contents), rest)
+            if signal is Signal.LOGS
+            else traces_request(cast(list[ReadableSpan], contents), rest)
+        )
+        rest()
+        encoded = request.SerializeToString()
     except Exception as error:  # noqa: BLE001 - a span of the host may hold anything
         if len(items) == 1:
             failed(items[0], error)

@@ -18,6 +18,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from xray_otel import semconv
+from xray_otel._ids import is_run_id
 from xray_otel._ledger import Ledger
 
 
@@ -50,6 +51,8 @@ class Item:
     content: ReadableSpan | Event
     generation: int = 0
     """How many flushes had been asked for when it came; set by the buffer."""
+    is_nameless: bool = False
+    """Whether its run's id leaves masked. Reports of losses and the disk, which nothing masks, do without."""
 
 
 class Cause:
@@ -112,17 +115,39 @@ def parts_of(items: Iterable[Item]) -> list[Part]:
     """The records by run and class. A report of losses is no record: nothing of a run is lost with it."""
     found: dict[tuple[str, Priority, str], tuple[int, int]] = {}
     for item in items:
+        content = item.content
         if report_of(item) is not None:
             continue
-        attributes = item.content.attributes or {}
-        run_id = attributes.get(semconv.RUN_ID)
-        amount = attributes.get(semconv.CHUNK_COUNT, 1) if item.priority is Priority.DECISIONS else 1
-        content = item.content
         kind = "outcome" if isinstance(content, Event) and content.name == semconv.EVENT_OUTCOME else ""
-        key = (run_id if isinstance(run_id, str) else "", item.priority, kind)
+        try:
+            attributes = content.attributes or {}
+            run_id = "" if item.is_nameless else known_run_id(attributes.get(semconv.RUN_ID))
+            amount = attributes.get(semconv.CHUNK_COUNT, 1) if item.priority is Priority.DECISIONS else 1
+        except Exception:  # noqa: BLE001 - a span of the host may hold anything, and counts all the same
+            run_id, amount = "", 1
+        key = (run_id, item.priority, kind)
         records, amounts = found.get(key, (0, 0))
-        found[key] = records + 1, amounts + (amount if isinstance(amount, int) else 1)
+        found[key] = records + 1, amounts + (amount if type(amount) is int else 1)
     return [Part(run_id, priority, *counts, kind) for (run_id, priority, kind), counts in found.items()]
+
+
+def known_run_id(value: object) -> str:
+    """The run's id, empty where it is none: the server knows such records by their trace."""
+    return value if is_run_id(value) else ""
+
+
+def rejected_parts(parts: Iterable[Part], rejected: int) -> list[Part]:
+    """
+    What the server rejected of a request with these.
+
+    It does not say which records, so it is those of the lowest class; of the highest, late outcomes before
+    the runs themselves, because the server may know of no item or run that they could belong to.
+    """
+    parts = list(parts)
+    lowest = max((part.priority for part in parts), default=Priority.RUN)
+    outcomes = sum(part.records for part in parts if part.kind and part.priority is lowest)
+    told = (min(rejected, outcomes), "outcome"), (rejected - min(rejected, outcomes), "")
+    return [Part("", lowest, count, count, kind) for count, kind in told if count]
 
 
 def report_of(item: Item) -> Mapping[str, object] | None:
@@ -153,9 +178,11 @@ class Buffer:
         self.lost = 0
         """Records lost so far, for whatever cause."""
 
-    def offer(self, priority: Priority, size_bytes: int, content: ReadableSpan | Event) -> bool:
+    def offer(
+        self, priority: Priority, size_bytes: int, content: ReadableSpan | Event, *, is_nameless: bool = False
+    ) -> bool:
         """Takes it in, or counts it as lost and returns False. Call with ``changed`` held."""
-        item = Item(priority, size_bytes, content, self._generation)
+        item = Item(priority, size_bytes, content, self._generation, is_nameless)
         if not self._make_room(item):
             self._lose_item(item, Cause.BUFFER_FULL)
             return False
@@ -220,14 +247,19 @@ class Buffer:
                 while self._queues[priority] and self._size_bytes > self._budget_bytes:
                     self._shed(priority)
 
-    def settle(self, items: Sequence[Item], cause: str | None = None) -> None:
-        """Closes items in hand: delivered, or lost by ``cause``. Call with ``changed`` held."""
+    def settle(self, items: Sequence[Item], cause: str | None = None) -> int:
+        """
+        Closes items in hand: delivered, or lost by ``cause``; returns how many were in hand still.
+
+        Call with ``changed`` held.
+        """
         released = self._release(items)
         for generation, count in Counter([item.generation for item in released]).items():
             self._close(generation, count)
         if cause is not None:
             for item in released:
                 self._lose_item(item, cause)
+        return len(released)
 
     def store(self, items: Sequence[Item]) -> Counter[int]:
         """

@@ -12,8 +12,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from xray_otel import semconv
+from xray_otel._recorded import Artifact, Decision, RecordedRun, RecordedStep
 from xray_otel._transport import Payload, Signal
-from xray_otel.testing import Artifact, Decision, RecordedRun, RecordedStep
 
 Attributes = dict[str, Any]
 

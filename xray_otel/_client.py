@@ -103,6 +103,8 @@ class Client:
         known = (os.getpid(), schema.document)
         if known in self._announced:
             return
+        if len(self._announced) >= _REMEMBERED_SCHEMAS:
+            self._announced.clear()  # told twice it is the same to the server
         self._announced.add(known)
         attributes = {
             SCHEMA_DOCUMENT: schema.document,

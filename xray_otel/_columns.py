@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Any
 
-from xray_otel._encode import NAME_BYTES, WHY_BYTES, number, text_of
+from xray_otel._encode import text_of
+from xray_otel._figures import number
 from xray_otel._frames import is_absent
+from xray_otel._text import NAME_BYTES, WHY_BYTES
 from xray_otel.semconv import VERDICTS
 
 SPILL_ROWS = 20_000

@@ -21,7 +21,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from xray_otel._ids import is_run_id
+from xray_otel._ids import is_run_id, leaves_whole
 from xray_otel.semconv import RUN_ID
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def current_scope(context: Context | None = None, *, accept: bool = False) -> Ru
 
 
 def received_run_id(context: Context | None = None) -> str | None:
-    """The run id in the baggage, if it is one: what a caller sent may be anything."""
+    """The run id in the baggage, if it is one that is not masked here: what a caller sent may be anything."""
     run_id = baggage.get_baggage(RUN_ID, context)
-    return run_id if is_run_id(run_id) else None
+    return run_id if is_run_id(run_id) and leaves_whole(run_id) else None
 
 
 def scope_elsewhere(run_id: str) -> RunScope:

@@ -14,24 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xray_otel._batches import Batch, batches
-from xray_otel._buffer import Buffer, Cause, Item, Part, Priority, parts_of
+from xray_otel._buffer import Buffer, Cause, Item, Part, Priority, parts_of, rejected_parts
 from xray_otel._guard import Guard, described
 from xray_otel._halves import send_in_parts
-from xray_otel._ids import random_bits
+from xray_otel._line import Line
 from xray_otel._pace import PATIENT_FILL, Pace, hurry
 from xray_otel._segments import Frame, Segment
 from xray_otel._spool import Spool, open_spool
-from xray_otel._transport import Answer, Payload, Transport
+from xray_otel._transport import Answer, Transport
 from xray_otel._words import counted
 from xray_otel.settings import Settings
 
 LANES = ((Priority.RUN, Priority.STEP), (Priority.DECISIONS,), (Priority.ARTIFACT,))
 """Classes that may share a request: a refused piece of evidence takes no step with it."""
 
-_BACKOFF_S = (0.25, 5.0)
-_FLUSH_BACKOFF_S = 0.1
-_DROP_BACKOFF_S = 1.0
-_MAX_RETRY_AFTER_S = 60.0
 _MAX_MEMORY_S = 3_600.0
 _MAX_STORED_S = 7 * 86_400.0
 """Nothing is retried for ever: so long in memory, so long on disk."""
@@ -54,9 +50,8 @@ class Courier:
         self._settings = settings
         self._guard = guard
         self._buffer = buffer
-        self._connect = connect
-        self.transport: Transport | None = None
-        self.pace = Pace(self._fill)
+        self.line = Line(settings, buffer.changed, connect)
+        self.pace = self.new_pace()
         """Of the thread that delivers."""
         self._spool: Spool | None = open_spool(settings, self._lose_parts)
         self._spool_rests_until_s = 0.0
@@ -66,22 +61,10 @@ class Courier:
         self._strikes: Counter[tuple[str, int]] = Counter()
         self._has_backlog = False
         self._look_s = 0.0
-        self._failures = 0
-        self._away_since_s = 0.0
-        self.blocked_until_s = 0.0
-        """No attempt before this (monotonic), after a failed one."""
-        self.flushes = 0
-        """Callers that wait for a delivery."""
-        self.is_away = False
-        """Whether the last attempt failed; a caller that wants to know of the next one sets it to False."""
-        self.delivered = False
-        """Whether the server took a request since this was last set to False."""
         self.taken_over = False
         """Whether a shutdown deals with what is in hand; the thread that had it keeps off."""
         self.writers = 0
         """Threads that are just putting on disk what they have in hand."""
-        self.in_exchange = False
-        """Whether a request waits for its answer."""
 
     @property
     def keeps_at_once(self) -> bool:
@@ -96,25 +79,30 @@ class Courier:
     def due_s(self) -> float | None:
         """When ``drain`` has something to do (monotonic); None: not before something is delivered."""
         if self._has_backlog:
-            return self.blocked_until_s
+            return self.line.blocked_until_s
         return self._look_s if self._stored else None
 
     def deliver(self, lane: int, items: Sequence[Item]) -> bool:
         """Sends items in hand, or keeps them; False when they had to go back and nothing more can be done."""
-        for batch in batches(items, self._unencodable, self.pace.rest):
-            if not self._deliver(lane, batch):
-                # Those that are settled already are in hand no more, and stay settled.
-                if not self.taken_over:
-                    self._buffer.put_back(items)
+        try:
+            for batch in batches(items, self._unencodable, self.pace.rest):
+                if not self._deliver(lane, batch):
+                    # Those that are settled already are in hand no more, and stay settled.
+                    if not self.taken_over:
+                        self._buffer.put_back(items)
+                    return False
+        except Exception as error:  # noqa: BLE001 - tried again it would be the same, and all would wait
+            if self.taken_over:
                 return False
+            self._settle(items, Cause.ENCODING, described(error))
         return True
 
     def _deliver(self, lane: int, batch: Batch) -> bool:
         if self.taken_over:
             return False
         relieve = lane > 0 and not self._is_patient() and self._spool_works()
-        if not relieve and time.monotonic() >= self.blocked_until_s:
-            answer = self._exchange(batch.payload)
+        if not relieve and time.monotonic() >= self.line.blocked_until_s:
+            answer = self.line.exchange(batch.payload)
             if answer.delivered:
                 self._settle(batch.items)
                 if answer.rejected:
@@ -146,7 +134,7 @@ class Courier:
                 return False
             if self.store(lane, batch):
                 return True
-        if self._failures and time.monotonic() - self._away_since_s > _MAX_MEMORY_S:
+        if self.line.away_for_s() > _MAX_MEMORY_S:
             self._settle(batch.items, Cause.EXPIRED, f"{self._settings.endpoint} was away too long")
             return True
         return False
@@ -164,9 +152,9 @@ class Courier:
                 self.writers -= mine
                 self._buffer.changed.notify_all()
 
-    def relieve(self, lane: int, items: Sequence[Item]) -> bool:
+    def relieve(self, lane: int, items: Sequence[Item], pace: Pace) -> bool:
         """Puts items in hand on disk without an attempt, from any thread; False when they had to go back."""
-        for batch in batches(items, self._unencodable, Pace(self._fill).rest):
+        for batch in batches(items, self._unencodable, pace.rest):
             with self._writing() as mine:
                 if not mine:
                     return False
@@ -180,11 +168,12 @@ class Courier:
         spool = self._spool
         if spool is None or not self._spool_works():
             return False
+        parts = parts_of(batch.items)
         try:
-            path = spool.append(lane, batch.payload, parts_of(batch.items))
+            path = spool.append(lane, batch.payload, parts)
             if self.taken_over:
                 spool.seal()  # nothing follows, and another process may send it at once
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - mostly OSError, and memory is there in any case
             self._spool_rests_until_s = time.monotonic() + _SPOOL_PAUSE_S
             # Said at once, whatever was said in the last minute: it may come to losses.
             first, self._spool_failed = not self._spool_failed, True
@@ -201,11 +190,14 @@ class Courier:
 
     def store_all(self, items: Sequence[Item], deadline_s: float) -> None:
         """Puts as many of these items in hand on disk as the time allows, the important ones first."""
-        for lane, classes in enumerate(LANES):
-            some = [item for item in items if item.priority in classes]
-            for batch in batches(some, self._unencodable, hurry):
-                if time.monotonic() > deadline_s or not self.store(lane, batch):
-                    return
+        try:
+            for lane, classes in enumerate(LANES):
+                some = [item for item in items if item.priority in classes]
+                for batch in batches(some, self._unencodable, hurry):
+                    if time.monotonic() > deadline_s or not self.store(lane, batch):
+                        return
+        except Exception as error:  # noqa: BLE001 - the host's exit is no place to raise
+            self._guard.note("spool", described(error))
 
     def look(self) -> None:
         """Looks for what is stored, by this process or by ones that have died."""
@@ -213,7 +205,11 @@ class Courier:
         if self._spool is None or now_s < self._look_s:
             return
         self._look_s = now_s + _LOOK_S
-        self._has_backlog = bool(self._spool.stored())
+        try:
+            self._has_backlog = bool(self._spool.stored())
+        except Exception as error:  # noqa: BLE001 - the disk says nothing of the server, which is there
+            self._has_backlog = False
+            self._guard.note("spool", f"cannot be read: {described(error)}")
         self._reconcile()
 
     def drain(self) -> None:
@@ -250,8 +246,8 @@ class Courier:
         if time.time() - frame.time_s > _MAX_STORED_S:
             self._lose_parts(frame.parts, Cause.EXPIRED)
             return True
-        server_was_there = self._failures == 0
-        answers = send_in_parts(self._exchange, frame.payload, frame.parts)
+        server_was_there = not self.line.failures
+        answers = send_in_parts(self.line.exchange, frame.payload, frame.parts)
         answer = answers[-1].answer
         if not answer.retryable:
             for one in answers:
@@ -259,6 +255,7 @@ class Courier:
                     self._lose_parts(one.parts, Cause.REFUSED, one.answer.message)
                 elif one.answer.rejected:
                     self._reject(one.parts, one.answer)
+            self._strikes.pop((segment.path.name, frame.end), None)
             return True
         key = (segment.path.name, frame.end)
         self._strikes[key] += server_was_there
@@ -282,47 +279,15 @@ class Courier:
                     self._buffer.settle_stored(self._stored.pop(path, Counter()))
                 self._buffer.changed.notify_all()
 
-    def _exchange(self, payload: Payload) -> Answer:
-        self.in_exchange = True
-        try:
-            if self.transport is None:
-                self.transport = self._connect(self._settings)
-            answer = self.transport.send(payload, self._settings.export_timeout_s)
-        except Exception as error:  # noqa: BLE001 - items in hand must be dealt with whatever a library does
-            answer = Answer(False, retryable=True, message=described(error))
-        finally:
-            self.in_exchange = False
-        if answer.delivered:
-            self._failures = 0
-            self.delivered = True
-        with self._buffer.changed:
-            self.is_away = answer.retryable
-            self._buffer.changed.notify_all()
-        return answer
-
     def pause(self, answer: Answer) -> None:
-        """After a failed attempt: says when the next one may be made."""
-        now_s = time.monotonic()
-        if not self._failures:
-            self._away_since_s = now_s
-        self._failures += 1
-        first_s, longest_s = _BACKOFF_S
-        jitter = 0.8 + 0.4 * random_bits(16) / 2**16  # not of ``random``, which programs seed
-        pause_s = min(longest_s, first_s * 2 ** min(self._failures - 1, 10)) * jitter
-        if self._settings.offline == "drop":
-            pause_s = min(pause_s, _DROP_BACKOFF_S)
-        if answer.retry_after_s is not None:
-            pause_s = max(pause_s, min(answer.retry_after_s, _MAX_RETRY_AFTER_S))
-        with self._buffer.changed:
-            if self.flushes:
-                pause_s = min(pause_s, _FLUSH_BACKOFF_S)
-            self.blocked_until_s = now_s + pause_s
+        """After a failed attempt."""
+        self.line.pause(answer)
         if not self.taken_over:  # then it is the shutdown that ended the request, and that has the last word
             self._guard.note("delivery", f"{self._settings.endpoint} is away: {answer.message}")
 
     def hurry(self) -> None:
         """Somebody waits: the next attempt is due soon. Call with ``changed`` held."""
-        self.blocked_until_s = min(self.blocked_until_s, time.monotonic() + _FLUSH_BACKOFF_S)
+        self.line.hurry()
         if self._stored and not self._has_backlog:
             self._look_s = 0.0
 
@@ -335,8 +300,7 @@ class Courier:
         """Ends the connection, and leaves what is on disk to others."""
         if self._spool is not None:
             self._spool.seal()
-        if self.transport is not None:
-            self.transport.close()
+        self.line.close()
 
     def reset_after_fork(self) -> None:
         """In the child: lets go of the parent's files; they and what is in them stay the parent's."""
@@ -349,13 +313,13 @@ class Courier:
     @property
     def sends_stored(self) -> bool:
         """Whether a stored request waits for its answer, and would be sent again if that were not heard."""
-        return self.in_exchange and self._draining is not None
+        return self.line.in_exchange and self._draining is not None
 
     @property
     def may_relieve(self) -> bool:
         """Whether the budget runs out, nothing is sent because a request hangs, and there is a disk."""
         return (
-            self.in_exchange
+            self.line.in_exchange
             and not self.taken_over
             and self._buffer.size_bytes * 2 > self._settings.buffer_bytes
             and self._spool_works()
@@ -368,6 +332,10 @@ class Courier:
         """Whether the buffer is far from full."""
         return self._fill() < PATIENT_FILL
 
+    def new_pace(self) -> Pace:
+        """For one thread."""
+        return Pace(self._fill)
+
     def _fill(self) -> float:
         return self._buffer.size_bytes / self._settings.buffer_bytes
 
@@ -376,10 +344,10 @@ class Courier:
 
     def _settle(self, items: Sequence[Item], cause: str | None = None, message: str = "") -> None:
         with self._buffer.changed:
-            self._buffer.settle(items, cause)
+            settled = self._buffer.settle(items, cause)
             self._buffer.changed.notify_all()
         if cause is not None:
-            self._guard.note("delivery", f"{counted(len(items), 'record')} lost ({cause}): {message}")
+            self._guard.note("delivery", f"{counted(settled, 'record')} lost ({cause}): {message}")
 
     def _lose_parts(self, parts: Sequence[Part], cause: str, message: str = "") -> None:
         with self._buffer.changed:
@@ -388,8 +356,6 @@ class Courier:
         self._guard.note("spool", f"{lost} lost ({cause}): {message}")
 
     def _reject(self, parts: Sequence[Part], answer: Answer) -> None:
-        """The server does not say which records it rejected, so they count for the request's lowest class."""
-        lowest = max((part.priority for part in parts), default=Priority.RUN)
         with self._buffer.changed:
-            self._buffer.lose((Part("", lowest, answer.rejected, answer.rejected),), Cause.REJECTED)
+            self._buffer.lose(rejected_parts(parts, answer.rejected), Cause.REJECTED)
         self._guard.note("delivery", f"{counted(answer.rejected, 'record')} rejected: {answer.message}")

@@ -26,7 +26,7 @@ from xray_otel._context import (
 )
 from xray_otel._encode import shown
 from xray_otel._guard import described
-from xray_otel._ids import is_run_id
+from xray_otel._ids import is_run_id, leaves_whole
 from xray_otel._runs import Run
 from xray_otel._setup import client
 from xray_otel._wrapping import Function, wrapped
@@ -65,6 +65,8 @@ class JoinedRun(Run):
             raise UsageError(f"no run to join: {why}")
         if not is_run_id(run_id):
             raise UsageError(f"no run to join: {shown(run_id)} is not 1 to 128 of A-Z a-z 0-9 _ -")
+        if not leaves_whole(run_id):
+            raise UsageError(f"no run to join: {shown(run_id)} is masked")
         self._client = current
         self.run_id = run_id
         scope = scope_elsewhere(run_id)

@@ -7,18 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xray_otel._columns import Columns, counts_of, filled
-from xray_otel._encode import (
-    MISSING,
-    NAME_BYTES,
-    WHY_BYTES,
-    Missing,
-    cut,
-    dumps,
-    number,
-    scalar,
-    text_of,
-)
+from xray_otel._encode import MISSING, Missing, dumps, scalar, text_of
+from xray_otel._figures import number
 from xray_otel._mask_columns import mask_payload
+from xray_otel._text import NAME_BYTES, WHY_BYTES, cut
 
 CHUNK_BYTES = 256 * 1024
 """Longest text of one chunk; a larger one would not fit beside others into a request."""

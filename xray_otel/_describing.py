@@ -9,12 +9,14 @@ from itertools import islice
 from typing import Any, Literal
 
 from xray_otel import semconv
-from xray_otel._encode import NAME_BYTES, WHY_BYTES, json_text, named_text, number, shown, text_of
+from xray_otel._encode import json_text, named_text, shown, text_of
+from xray_otel._figures import number
 from xray_otel._frames import is_frame
 from xray_otel._guard import guarded
 from xray_otel._operations import Operations
 from xray_otel._schemas import MAX_PROBLEMS, Compiled, Problem, Rules, report
 from xray_otel._statistics import summarize_fields
+from xray_otel._text import NAME_BYTES, WHY_BYTES
 from xray_otel.errors import UsageError
 from xray_otel.settings import SchemaMode
 
@@ -174,7 +176,8 @@ class Describing(Operations):
 
         evaluation: ``single``, one rule judges each candidate, and each value is what it compared; ``all``,
         every check is made of each candidate and listed in its ``checks``, and it passes if all do;
-        ``first_failure``, likewise, but it ends at the first check that fails. comparators: reason or name
+        ``first_failure``, likewise, but it ends at the first check that fails; ``single`` of a ranking: the
+        order by score is all, as of ``rank`` and ``select_best``. comparators: reason or name
         of a check to ``<``, ``<=``, ``>``, ``>=``, ``==`` or ``!=``, which holds between value and threshold
         of a candidate that passes. missing: what each rule makes of a missing value, or, by the name of each
         check, what it makes of a value that is None or ``MISSING``. item_independent: whether a candidate
@@ -220,6 +223,8 @@ class Describing(Operations):
                     "missing": "fails",
                     "item_independent": True,
                 }
+        elif not self._compared and self._ranked and self._ranked == self._judged():
+            known = {"evaluation": "single"}
         return known | self._declares or None
 
     def _judged(self) -> int:

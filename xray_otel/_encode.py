@@ -20,6 +20,7 @@ from itertools import islice
 from typing import Any
 
 from xray_otel import _mask
+from xray_otel._figures import plain_float
 from xray_otel._frames import (
     columns_of,
     is_absent,
@@ -27,9 +28,9 @@ from xray_otel._frames import (
     is_frame,
     is_labelled,
     listed,
-    plain_scalar,
 )
 from xray_otel._mask import MASKED, is_pair
+from xray_otel._text import NAME_BYTES, TEXT_BYTES, clean, cut, type_name, unreadable
 
 _fast_dumps: Callable[[Any], bytes] | None = None
 try:
@@ -39,15 +40,9 @@ except ImportError:  # an optional accelerator; the standard library gives the s
 else:
     _fast_dumps = orjson.dumps
 
-TEXT_BYTES = 16 * 1024
-"""Bound of input, output and reasoning (contract: server limits)."""
-WHY_BYTES = 2 * 1024
-NAME_BYTES = 512
-
 Scalar = str | int | float | bool | None
 
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
-_EXACT = 2**53
 _MAX_DEPTH = 8
 _NODES, _STRING_BYTES = 2_000, 4_096
 
@@ -63,28 +58,6 @@ class Missing(enum.Enum):
 
 MISSING = Missing.MISSING
 """Says that the observed value was missing, which is not the same as "not recorded" (None)."""
-
-
-def clean(text: str) -> str:
-    """The text without NUL and with lone surrogates replaced."""
-    if "\x00" in text:
-        text = text.replace("\x00", "")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        text = text.encode("utf-8", "replace").decode("utf-8")
-    return text
-
-
-def cut(text: str, max_bytes: int) -> str:
-    """The clean text, cut to at most ``max_bytes`` of UTF-8 with a mark at the end."""
-    if 4 * len(text) <= max_bytes and text.isascii() and "\x00" not in text:
-        return text
-    text = clean(text[: max_bytes + 1])
-    data = text.encode("utf-8")
-    if len(data) <= max_bytes:
-        return text
-    return data[: max_bytes - 3].decode("utf-8", "ignore") + "…"
 
 
 def text_of(value: object, max_bytes: int) -> str:
@@ -139,14 +112,6 @@ def shown(value: object) -> str:
         return unreadable(value)
 
 
-def unreadable(value: object) -> str:
-    """What stands for a value that raised when it was asked."""
-    try:
-        return f"<unreadable {cut(str(type(value).__name__), 32)}>"
-    except Exception:  # noqa: BLE001 - a metaclass may do anything as well
-        return "<unreadable>"
-
-
 def _key(name: object) -> str:
     return name if type(name) is str else _plain_text(name)
 
@@ -169,7 +134,7 @@ def scalar(value: Any) -> Scalar:
         if kind is str:
             return text_of(value, NAME_BYTES)
         if isinstance(value, float | decimal.Decimal):
-            found = _float(value)
+            found = plain_float(value)
             return _looked_at(found) if math.isfinite(found) else None
         if isinstance(value, enum.Enum):
             return scalar(value.value)
@@ -190,38 +155,6 @@ def _looked_at(value: int | float) -> Scalar:
     return found
 
 
-def number(value: Any) -> float | None:
-    """
-    A finite float, or None for what is no number; a boolean counts as 0 or 1.
-
-    Not masked: it is a figure (a score, count or metric), never the value of a record.
-    """
-    kind = type(value)
-    if kind is not float:
-        if kind is int and -_EXACT <= value <= _EXACT:
-            return float(value)
-        value = _figure(value)
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _figure(value: Any) -> float | None:
-    try:
-        if isinstance(value, enum.Enum):
-            value = value.value
-        if not isinstance(value, int | float | decimal.Decimal) and hasattr(value, "dtype"):
-            value = value.item() if getattr(value, "size", 0) == 1 else None
-        if isinstance(value, int):
-            return float(int.__pos__(value))
-        return _float(value) if isinstance(value, float | decimal.Decimal) else None
-    except Exception:  # noqa: BLE001 - the host's value may do anything when it is asked
-        return None
-
-
-def _float(value: float | decimal.Decimal) -> float:
-    """The number itself, whatever a subclass makes of it."""
-    return float.__pos__(value) if isinstance(value, float) else decimal.Decimal.__float__(value)
-
-
 def json_text(value: Any, max_bytes: int = TEXT_BYTES) -> str:
     """
     Any value as JSON text of at most ``max_bytes``, a snapshot of the moment of the call.
@@ -236,7 +169,7 @@ def json_text(value: Any, max_bytes: int = TEXT_BYTES) -> str:
         if len(text.encode("utf-8")) <= max_bytes:
             return text
         nodes, string_bytes = nodes // 4, max(16, string_bytes // 4)
-    return dumps(f"<{_type_name(value)}>").decode("utf-8")
+    return dumps(f"<{type_name(value)}>").decode("utf-8")
 
 
 def simplified(value: Any) -> Any:
@@ -271,7 +204,7 @@ class _Simplifier:
         if value is None or value is True or value is False:
             return value
         if isinstance(value, enum.Enum):
-            return self.simplify(value.value, depth + 1) if depth < _MAX_DEPTH else f"<{_type_name(value)}>"
+            return self.simplify(value.value, depth + 1) if depth < _MAX_DEPTH else f"<{type_name(value)}>"
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, int | float | decimal.Decimal):
@@ -287,7 +220,7 @@ class _Simplifier:
         if callable(value) and not _is_compound(value):
             return self._words(value)
         if depth >= _MAX_DEPTH:
-            return f"<{_type_name(value)}>"
+            return f"<{type_name(value)}>"
         return self._compound(value, depth)
 
     def _compound(self, value: Any, depth: int) -> Any:
@@ -404,41 +337,9 @@ def _size(value: Any) -> int:
         return 0
 
 
-def _type_name(value: object) -> str:
-    return unreadable(value)[len("<unreadable ") : -1] or "object"
-
-
 def _json_number(value: int | float | decimal.Decimal) -> int | float | str:
     if isinstance(value, int):
         whole = int.__pos__(value)
         return whole if _INT_MIN <= whole <= _INT_MAX else text_of(whole, 64)
-    found = _float(value)
+    found = plain_float(value)
     return found if math.isfinite(found) else repr(found)
-
-
-Key = str | Callable[[Any], object] | None
-"""How to get an item's id: a field or attribute name, a function, or None for ``id``."""
-
-
-_IDS = (str, int, float, tuple, bytes, decimal.Decimal, datetime.date, uuid.UUID, enum.Enum)
-"""What is an id itself, unless a key says otherwise."""
-
-
-def item_id(item: Any, key: Key = None) -> str:
-    """
-    The id of a candidate: a plain value itself, else its ``key`` (default ``id``). A named tuple
-    with an ``id`` is no plain value.
-
-    ``key``: name of a mapping key or attribute, or a function from the item. An item
-    without one raises whatever it raises.
-    """
-    if key is None:
-        if not isinstance(item, _IDS):
-            item = plain_scalar(item)
-        if not isinstance(item, _IDS) or (isinstance(item, tuple) and hasattr(item, "id")):
-            item = item["id"] if isinstance(item, Mapping) else item.id
-    elif isinstance(key, str):
-        item = item[key] if isinstance(item, Mapping) else getattr(item, key)
-    else:
-        item = key(item)
-    return text_of(item, NAME_BYTES)

@@ -10,9 +10,10 @@ from xray_otel import semconv
 from xray_otel._capture import sample
 from xray_otel._columns import KEPT, Columns, Recorder, Sent, Tally, supersede
 from xray_otel._decisions import Chunk, encode
-from xray_otel._encode import NAME_BYTES, text_of
+from xray_otel._encode import text_of
 from xray_otel._mask_columns import mask_columns
 from xray_otel._statistics import summarize
+from xray_otel._text import NAME_BYTES
 from xray_otel._words import counted
 from xray_otel.settings import Capture
 

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 from xray_otel import semconv
-from xray_otel._buffer import Part, Priority
+from xray_otel._buffer import Part, Priority, known_run_id
 from xray_otel._transport import Answer, Payload, Signal
 
 _EVENT_PRIORITIES = {
@@ -122,7 +122,7 @@ def _parts_of(payload: Payload) -> list[Part]:
                 kind = "outcome" if record.event_name == semconv.EVENT_OUTCOME else ""
             elif semconv.SPAN_KIND in values and values[semconv.SPAN_KIND].string_value == "run":
                 priority = Priority.RUN
-            run_id = values[semconv.RUN_ID].string_value if semconv.RUN_ID in values else ""
+            run_id = known_run_id(values[semconv.RUN_ID].string_value) if semconv.RUN_ID in values else ""
             amount = 1
             if priority is Priority.DECISIONS and semconv.CHUNK_COUNT in values:
                 amount = values[semconv.CHUNK_COUNT].int_value

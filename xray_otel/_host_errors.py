@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 
-from xray_otel._encode import NAME_BYTES, WHY_BYTES, text_of
+from xray_otel._encode import text_of
+from xray_otel._text import NAME_BYTES, WHY_BYTES, unreadable
 
 
 def error_type(error: BaseException) -> str:
     """The class's full name, a built-in one without its module (semantic convention ``error.type``)."""
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return text_of(name, NAME_BYTES)
+    try:
+        return text_of(_full_name(kind), NAME_BYTES)
+    except Exception:  # noqa: BLE001 - a metaclass of the host's may do anything when it is asked
+        return unreadable(error)
+
+
+def _full_name(kind: type[BaseException]) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def error_message(error: BaseException) -> str:

@@ -8,6 +8,8 @@ import re
 import time
 from typing import TypeGuard
 
+from xray_otel import _mask
+
 _random = random.Random()
 """Our own, seeded by the system: programs seed the shared one to be reproducible, and would repeat ids."""
 
@@ -15,6 +17,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+OWN_ID = re.compile("[0-9a-f]{16}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|sha256:[0-9a-f]{16}")
+"""Ids that we made: random, and no pattern may part the steps of a run."""
 
 
 def new_run_id() -> str:
@@ -34,6 +38,11 @@ def random_bits(count: int) -> int:
 def is_run_id(value: object) -> TypeGuard[str]:
     """Whether the server takes it as a run id: 1 to 128 of ``A-Z a-z 0-9 _ -``."""
     return type(value) is str and _RUN_ID.fullmatch(value) is not None
+
+
+def leaves_whole(value: str) -> bool:
+    """Whether no mask hides a part of this id."""
+    return OWN_ID.fullmatch(value) is not None or _mask.current.text(value) == value
 
 
 def new_step_id() -> str:

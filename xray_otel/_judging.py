@@ -20,17 +20,11 @@ from xray_otel._columns import (
     Recorder,
     is_score,
 )
-from xray_otel._encode import (
-    MISSING,
-    NAME_BYTES,
-    Key,
-    item_id,
-    scalar,
-    shown,
-    text_of,
-)
+from xray_otel._encode import MISSING, scalar, shown, text_of
 from xray_otel._frames import is_absent
 from xray_otel._guard import Guard
+from xray_otel._item_ids import Key, item_id
+from xray_otel._text import NAME_BYTES
 from xray_otel.errors import UsageError
 
 Check = Mapping[str, object]

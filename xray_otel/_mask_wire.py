@@ -7,7 +7,6 @@ on their spans, on ours, and on the resource.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -16,6 +15,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from xray_otel import _mask, semconv
+from xray_otel._ids import OWN_ID
 from xray_otel._mask import FAILED, MASKED, Mask
 from xray_otel.semconv import (
     CAPTURE_LEVEL,
@@ -34,8 +34,6 @@ from xray_otel.semconv import (
     STEP_TYPES,
 )
 
-_OWN_ID = re.compile("[0-9a-f]{16}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|sha256:[0-9a-f]{16}")
-"""Ids that we made: random, and no pattern may part the steps of a run."""
 _IDENTITY = frozenset({RUN_ID, STEP_ID, STEP_PARENTS, CONFIG_FINGERPRINT})
 _WORDED = frozenset({SPAN_KIND, RUN_STATUS, STEP_TYPE, STEP_STATUS, CAPTURE_LEVEL})
 _WORDS = SPAN_KINDS | RUN_STATUSES | STEP_TYPES | STEP_STATUSES | CAPTURE_LEVELS
@@ -96,7 +94,7 @@ def _value(value: AnyValue, mask: Mask, depth: int, *, identity: bool = False) -
     kind = value.WhichOneof("value")
     if kind == "string_value":
         text = value.string_value
-        if not (identity and _OWN_ID.fullmatch(text)):
+        if not (identity and OWN_ID.fullmatch(text)):
             masked = mask.text(text)
             if masked is not text:
                 value.string_value = masked

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeVar, cast
 
 from xray_otel._columns import ELIMINATED, KEPT, NOT_SELECTED, SELECTED
-from xray_otel._encode import MISSING, Key, number
+from xray_otel._encode import MISSING
+from xray_otel._figures import number
+from xray_otel._item_ids import Key
 from xray_otel._judging import Check
 from xray_otel._recording import Recording
 
@@ -75,11 +77,13 @@ class Operations(Recording):
     functions raise goes through unchanged.
     """
 
-    __slots__ = ("_asked_for", "_compared")
+    __slots__ = ("_asked_for", "_compared", "_ranked")
 
     _asked_for: int | None
     _compared: list[_Comparison]
     """For each filter that compared by itself."""
+    _ranked: int
+    """Candidates of the first ranking, 0 before it."""
 
     def filter(
         self,
@@ -191,6 +195,7 @@ class Operations(Recording):
         limit = len(ranked) if top_k is None else max(0, top_k)
         if self._touch():
             self._asked_for = top_k
+            self._ranked = self._ranked or len(ranked)
             for at, (figure, item) in enumerate(ranked):
                 verdict, code = (KEPT, None) if at < limit else (NOT_SELECTED, reason)
                 self._judge(verdict, item, code, None, figure, None, None, key, None)
@@ -212,6 +217,7 @@ class Operations(Recording):
         """
         ranked = _ranked(items, score, reverse=True)
         if self._touch():
+            self._ranked = self._ranked or len(ranked)
             for at, (figure, item) in enumerate(ranked):
                 verdict, code = (NOT_SELECTED, other_reason) if at else (SELECTED, reason)
                 self._judge(verdict, item, code, None, figure, None, None, key, None)

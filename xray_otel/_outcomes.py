@@ -8,9 +8,11 @@ from typing import Any
 
 from xray_otel import _mask, _setup, semconv
 from xray_otel._buffer import Event, Priority
-from xray_otel._encode import NAME_BYTES, Key, item_id, named_text, scalar, shown, text_of
-from xray_otel._ids import is_run_id
+from xray_otel._encode import named_text, scalar, shown, text_of
+from xray_otel._ids import is_run_id, leaves_whole
+from xray_otel._item_ids import Key, item_id
 from xray_otel._setup import client
+from xray_otel._text import NAME_BYTES
 from xray_otel.errors import UsageError
 
 
@@ -34,8 +36,9 @@ def outcome(
     last holds, in whatever order they arrive, so a correction is said the same way; ``withdrawn``
     takes it back without another value.
 
-    The run need not be known to the server yet. Misuse raises UsageError in mode ``strict``.
-    Costs 15 us.
+    The run need not be known to the server yet: of one that it does not know it makes a stub, so that a
+    mistyped id shows as a run with nothing in it. A run id that is masked is misuse. Misuse raises
+    UsageError in mode ``strict``. Costs 15 us.
     """
     current = _setup.client_or_none()
     try:
@@ -44,6 +47,8 @@ def outcome(
             return
         if not is_run_id(run_id):
             raise UsageError(f"run_id must be 1 to 128 of A-Z a-z 0-9 _ -, got {shown(run_id)}")
+        if not leaves_whole(run_id):
+            raise UsageError(f"run_id {shown(run_id)} is masked, so nobody would know the run by it")
         attributes: dict[str, object] = {
             semconv.RUN_ID: run_id,
             semconv.OUTCOME_NAME: text_of(name, NAME_BYTES),

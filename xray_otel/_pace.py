@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 PATIENT_FILL = 0.25
 """Share of the buffer below which there is time for everything."""
-_STRETCHES_S = ((PATIENT_FILL, 0.001), (0.75, 0.0015))
+_STRETCHES_S = ((PATIENT_FILL, 0.00125), (0.75, 0.00175))
 """
 Share of the buffer, and for how long the interpreter is held while less is full. Above the last it
 is not let go: if the host is busy each time costs 5 ms, and records would be lost.
@@ -39,7 +39,7 @@ class Pace:
         self._began_s = 0.0
 
     def rest(self) -> None:
-        """To be called between pieces of work of less than 1 ms; lets others go first when it is time."""
+        """To be called between pieces of work of less than 0.5 ms; lets others go first when it is time."""
         if time.perf_counter() - self._began_s >= self._stretch_s():
             time.sleep(_NAP_S)
             self._began_s = time.perf_counter()

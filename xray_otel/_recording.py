@@ -8,10 +8,12 @@ from types import NoneType
 from typing import Any
 
 from xray_otel._columns import DEFERRED, ELIMINATED, KEPT, SPILL_ROWS, Columns, filled, is_score
-from xray_otel._encode import NAME_BYTES, Key, Missing, shown, text_of
+from xray_otel._encode import Missing, shown, text_of
 from xray_otel._frames import is_frame, listed
 from xray_otel._guard import guarded
+from xray_otel._item_ids import Key
 from xray_otel._judging import PLAIN, Judging, observed
+from xray_otel._text import NAME_BYTES
 from xray_otel._words import counted
 from xray_otel.semconv import VERDICTS
 

@@ -19,7 +19,8 @@ from xray_otel import semconv
 from xray_otel._buffer import Priority
 from xray_otel._client import Client
 from xray_otel._context import PLACE_KEY, RUN_KEY, STEP_KEY, Place, leave, with_baggage
-from xray_otel._encode import NAME_BYTES, number, shown, text_of
+from xray_otel._encode import shown, text_of
+from xray_otel._figures import number
 from xray_otel._guard import guarded
 from xray_otel._host_errors import error_message, error_type
 from xray_otel._resume_ids import derive_ids, hashed_where_masked, time_in
@@ -28,6 +29,7 @@ from xray_otel._runs import Run
 from xray_otel._schemas import Schema
 from xray_otel._setup import client
 from xray_otel._steps import Step
+from xray_otel._text import NAME_BYTES
 from xray_otel.errors import UsageError
 from xray_otel.settings import Capture
 
@@ -59,7 +61,7 @@ class EngineRun(Run):
         self._made_ns = time.time_ns()
         self._scope = EngineScope(self, self.run_id, {semconv.RUN_ID: self.run_id})
         self._keys: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come here again
         self._announced = False
 
     def _opened(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -19,13 +20,15 @@ from xray_otel._artifacts import send_artifact
 from xray_otel._buffer import Event, Priority
 from xray_otel._client import Client
 from xray_otel._context import RUN_KEY, STEP_KEY, RunScope, leave, with_baggage
-from xray_otel._encode import NAME_BYTES, WHY_BYTES, json_text, named_text, number, shown, text_of
+from xray_otel._encode import json_text, named_text, shown, text_of
+from xray_otel._figures import number
 from xray_otel._guard import IDLE, described, guarded
 from xray_otel._host_errors import error_message, error_type, run_status
 from xray_otel._ids import is_run_id, new_run_id
 from xray_otel._schemas import MAX_PROBLEMS, Rules, Schema, report
 from xray_otel._setup import client
 from xray_otel._steps import Step
+from xray_otel._text import NAME_BYTES, WHY_BYTES
 from xray_otel._wrapping import wrapped
 from xray_otel.errors import DeliveryError, UsageError
 from xray_otel.settings import Capture
@@ -61,6 +64,7 @@ class Run:
         self._span: Span = trace.INVALID_SPAN
         self._resource = Resource.get_empty()
         self._lost_before = 0
+        self._process_id = 0
         given = arguments.get("run_id")
         self.run_id: str = given if is_run_id(given) and text_of(given, NAME_BYTES) == given else new_run_id()
         """The run's id. Give it to the people who will ask about the run."""
@@ -87,6 +91,7 @@ class Run:
             wanted = "1 to 128 of A-Z a-z 0-9 _ -, and not masked"
             self._complain(f"run_id {shown(given)} is not {wanted}; {self.run_id} is used")
         self._client = current
+        self._process_id = os.getpid()
         self._active = True  # the methods that describe the run record only while it is active
         tracing = current.tracing
         self._resource = tracing.resource
@@ -163,6 +168,10 @@ class Run:
         self._active = False
         leave(self._token)
         self._token = None
+        if self._process_id not in (0, os.getpid()):
+            # Forked inside the run, which its own process ends; what was recorded here goes out.
+            self._client.pipeline.run_ended()
+            return
         try:
             self._finish(error)
         except Exception as failure:  # noqa: BLE001 - recording must not harm the pipeline

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from xray_otel._encode import NAME_BYTES, dumps, json_text, shown, simplified, text_of
+from xray_otel._encode import dumps, json_text, shown, simplified, text_of
 from xray_otel._guard import Guard
 from xray_otel._mask import MASKED
+from xray_otel._text import NAME_BYTES
 from xray_otel.errors import UsageError
 from xray_otel.semconv import STEP_TYPE_ALIASES, STEP_TYPES
 from xray_otel.settings import SchemaMode

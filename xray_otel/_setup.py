@@ -15,7 +15,8 @@ from opentelemetry.trace import TracerProvider as ApiTracerProvider
 
 from xray_otel import _exits, _mask
 from xray_otel._client import Client
-from xray_otel._encode import number, shown
+from xray_otel._encode import shown
+from xray_otel._figures import number
 from xray_otel._mask import Callback, Mask, closed, key_words
 from xray_otel._mask import install as install_mask
 from xray_otel._schemas import Compiled, Schema, compiled, load

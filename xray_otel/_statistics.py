@@ -11,8 +11,10 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 from xray_otel import _mask
-from xray_otel._encode import NAME_BYTES, named_text, number, text_of
+from xray_otel._encode import named_text, text_of
+from xray_otel._figures import number
 from xray_otel._frames import is_frame, listed
+from xray_otel._text import NAME_BYTES
 
 MAX_ITEMS = 2_000_000
 """Of one call; a mistaken iterable may be endless."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -18,8 +19,9 @@ from xray_otel._columns import Recorder
 from xray_otel._context import RUN_KEY, STEP_KEY, RunScope, current_scope, leave
 from xray_otel._decisions import Chunk
 from xray_otel._describing import Describing, text_or
-from xray_otel._encode import number, shown
+from xray_otel._encode import shown
 from xray_otel._evidence import Evidence
+from xray_otel._figures import number
 from xray_otel._guard import IDLE, described, guarded
 from xray_otel._host_errors import error_message, error_type
 from xray_otel._ids import new_step_id
@@ -60,6 +62,7 @@ class Step(Describing):
         "_index",
         "_level",
         "_name",
+        "_process_id",
         "_resource",
         "_run",
         "_span",
@@ -78,6 +81,7 @@ class Step(Describing):
         self._declared = []
         self._declares = {}
         self._compared = []
+        self._ranked = 0
         self._problems = []
         self._rules = None
         self._asked_for = None
@@ -139,6 +143,7 @@ class Step(Describing):
         if run is not None:
             self._index = run.next_step_index()
         self._resource = tracing.resource
+        self._process_id = os.getpid()
         self._started_ns = time.time_ns()
         self._span, inside = tracing.begin(name, context, {STEP_KEY: self})
         self._token = otel_context.attach(inside)
@@ -178,6 +183,8 @@ class Step(Describing):
         self._close()
         leave(self._token)
         self._token = None
+        if self._process_id != os.getpid():
+            return  # forked inside the step, which its own process ends: two ends would be two stories
         try:
             self._finish(self._client, error)
         except Exception as failure:  # noqa: BLE001 - recording must not harm the pipeline
@@ -277,7 +284,9 @@ class Step(Describing):
             send_artifact(self._client, self._event, self._identity, (kind, data, content_type, name))
 
     def _spill(self) -> None:
-        if self._client is not None and self._evidence is not None:
+        if self._process_id != os.getpid():
+            self._close()  # as in ``__exit__``; chunks of both processes would have the same names
+        elif self._client is not None and self._evidence is not None:
             try:
                 self._evidence.spill(self._send_chunk)
             except Exception as failure:  # noqa: BLE001 - recording must not harm the pipeline

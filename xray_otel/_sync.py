@@ -11,7 +11,7 @@ from typing import NamedTuple, TextIO
 from opentelemetry.sdk.resources import Resource
 
 from xray_otel import semconv
-from xray_otel._buffer import Buffer, Cause, Event, Part
+from xray_otel._buffer import Buffer, Cause, Event, Part, rejected_parts
 from xray_otel._client import connect
 from xray_otel._halves import send_in_parts
 from xray_otel._otlp import logs_request
@@ -199,10 +199,7 @@ class _Sender:
         )
 
     def _lose(self, parts: Sequence[Part], lost: int, cause: str) -> None:
-        if cause == Cause.REJECTED:
-            lowest = max(part.priority for part in parts)
-            parts = (Part("", lowest, lost, lost),)
-        self._losses.lose(parts, cause)
+        self._losses.lose(rejected_parts(parts, lost) if cause == Cause.REJECTED else parts, cause)
 
     def _insist(self, payload: Payload) -> Answer:
         """Tries until the server answers for good, or has taken nothing for the time that was given."""

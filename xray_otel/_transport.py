@@ -115,7 +115,7 @@ class HttpTransport:
                 return self._exchange(path, body, timeout_s, payload.signal)
         except (OSError, http.client.HTTPException) as error:
             self._hang_up()
-            return Answer(False, retryable=True, message=f"{type(error).__name__}: {error}")
+            return Answer(False, retryable=True, message=_what_failed(error))
 
     def _exchange(self, path: str, body: bytes, timeout_s: float, signal: Signal) -> Answer:
         connection = self._connection or self._connect(timeout_s)
@@ -154,6 +154,13 @@ class HttpTransport:
                     connection.sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for the answer
             with contextlib.suppress(OSError):
                 connection.close()
+
+
+def _what_failed(error: Exception) -> str:
+    # Of a server that hung up it is a subclass; else what came back is no HTTP, and not for people to read.
+    if isinstance(error, http.client.BadStatusLine) and not isinstance(error, ConnectionError):
+        return "its answer is no HTTP; where the port is one for OTLP/gRPC, set XRAY_PROTOCOL=grpc"
+    return f"{type(error).__name__}: {error}"
 
 
 def read_answer(status: int, headers: Mapping[str, str], data: bytes, signal: Signal) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -37,7 +37,7 @@ class Settings:
     """URL of the collector; empty: port 4318 of this machine, or 4317 for gRPC."""
     protocol: Protocol = "http/protobuf"
     """``http/protobuf`` or ``grpc``."""
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     """API key with the scope ``ingest`` (``xray keys create``), sent as bearer token with every request."""
     service_name: str | None = None
     """The program, ``service.name``; None: what OpenTelemetry's own settings say."""
@@ -91,7 +91,7 @@ class Settings:
     """Regular expressions, one per line; what they match in any text or number that leaves is hidden."""
     hash_item_ids: bool = False
     """Send item ids as their HMAC with ``XRAY_ITEM_ID_KEY``: items are followed without being named."""
-    item_id_key: str | None = None
+    item_id_key: str | None = field(default=None, repr=False)
     """Secret of ``XRAY_HASH_ITEM_IDS``, the same in all programs; without one it lasts for one process."""
     schema: str | None = None
     """File with the schema of the runs, JSON, or YAML where PyYAML is installed."""
@@ -144,14 +144,14 @@ class Settings:
         """As ``from_env``, but a bad value leaves the default and comes back as a problem."""
         environ = os.environ if environ is None else environ
         given: dict[str, tuple[str, object]] = {}
-        for field in fields(cls):
-            variable = f"XRAY_{field.name.upper()}"
-            value: object = overrides.get(field.name)
+        for known in fields(cls):
+            variable = f"XRAY_{known.name.upper()}"
+            value: object = overrides.get(known.name)
             if value is None:
                 value = environ.get(variable, "").strip()
                 if value == "":
                     continue
-            given[field.name] = variable, value
+            given[known.name] = variable, value
         if "endpoint" not in given:
             for name, variable, value in borrowed(environ):
                 given.setdefault(name, (variable, value))
@@ -197,6 +197,13 @@ def _text(value: object) -> str:
         raise TypeError(value)
     value.encode("utf-8")
     return value
+
+
+def _path(value: object) -> str:
+    text = _text(value)
+    if "\0" in text:
+        raise ValueError(value)
+    return text
 
 
 def _header(value: object) -> str:
@@ -290,7 +297,7 @@ _FORMS: Mapping[str, tuple[Callable[[object], Any], str]] = {
     "capture_rules": (_rules, "rules like pipeline:name=sampled and step:name=full, separated by commas,"),
     "mode": (_word(frozenset({"best_effort", "strict"})), "best_effort or strict"),
     "offline": (_word(frozenset({"buffer", "drop"})), "buffer or drop"),
-    "spool_dir": (_text, "the path of a folder"),
+    "spool_dir": (_path, "the path of a folder"),
     "spool_bytes": (_integer(65_536, 2**40), "a number of bytes, at least 65536,"),
     "sample_size": (_integer(1, 100_000), "a whole number from 1 to 100000"),
     "buffer_bytes": (_integer(65_536, 2**40), "a number of bytes, at least 65536,"),

@@ -13,8 +13,8 @@ from api.alerts.declared import AlertRule, OfReason, OfRuns, OfSteps
 from api.contracts.judging import Bounds, judge
 from store.queries.filters import Filters, PageRequest, parse
 from store.queries.metrics import Grouping
-from store.queries.types import Page, StepMetrics
-from store.queries.types_metrics import MetricsPage
+from store.queries.types import Page
+from store.queries.types_metrics import MetricsPage, StepMetrics
 from store.queries.vocabulary import RUNS, STEPS
 from store.reader import Reader
 

@@ -129,7 +129,7 @@ async def _answer(request: httpx.Request, timeout_s: float) -> Answer:
     # the environment, which would look the name up anew, where nobody checks it.
     async with (
         asyncio.timeout(timeout_s),
-        httpx.AsyncHTTPTransport(verify=_certificates(), trust_env=False) as transport,
+        httpx.AsyncHTTPTransport(verify=_certificates()) as transport,
     ):
         response = await transport.handle_async_request(request)
         await response.aclose()

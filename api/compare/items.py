@@ -33,9 +33,11 @@ class Compared(NamedTuple):
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two recorded values are the same, numbers but for rounding."""
+    """Whether two recorded values are the same, numbers but for rounding, of which whole ones have none."""
     if one is other:
         return True
+    if type(one) is int and type(other) is int:
+        return one == other
     if isinstance(one, float | int) and isinstance(other, float | int):
         return math.isclose(one, other, rel_tol=_RELATIVE, abs_tol=1e-12)
     return bool(one == other)

@@ -37,11 +37,11 @@ def _value(feature: Feature, mean: float) -> str:
 def summary(answered: Answered, level: float) -> Sequence[str]:
     """How many runs were compared and what stands out, a sentence each."""
     groups, matched = answered.groups, answered.matched
-    by = ", ".join(matched.matched_by) or "nothing"
+    by = f", matched by {', '.join(matched.matched_by)}" if matched.matched_by else ""
     said = [
         (
             f"{answered.bad:,} of {groups.bad_found:,} bad runs beside {answered.good:,} of "
-            f"{groups.good_found:,} good ones, matched by {by}."
+            f"{groups.good_found:,} good ones{by}."
         )
     ]
     if groups.in_both:
@@ -55,7 +55,7 @@ def summary(answered: Answered, level: float) -> Sequence[str]:
     findings = answered.comparison.findings
     found = [finding for finding in findings if finding.significant and not finding.defining]
     said.append(
-        f"{len(found):,} of {answered.comparison.tests:,} figures differ, of which at most "
-        f"{100 * level:g} % by chance."
+        f"{len(found):,} of {answered.comparison.tests:,} figures differ; of those, at most "
+        f"{100 * level:g} % are to be expected by chance."
     )
     return said + [finding_in_words(finding) + "." for finding in found[:5]]

@@ -12,8 +12,9 @@ from time import monotonic
 from api.contracts.declared import ENDED, Contract, FigureOfSteps, ItemReaches, ShareOfReason, joined
 from api.contracts.judging import Bounds, Sign, State, judge, share
 from store.queries.filters import Filters, PageRequest, parse
-from store.queries.types import JourneyStep, Page, RunRecord, StepMetrics, StepRecord
-from store.queries.types_metrics import MetricsPage
+from store.queries.types import Page, RunRecord, StepRecord
+from store.queries.types_decisions import JourneyStep
+from store.queries.types_metrics import MetricsPage, StepMetrics
 from store.queries.vocabulary import RUNS, STEPS
 from store.reader import Reader
 

@@ -19,9 +19,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from api.contracts.judging import SIGNS, Sign
 from store.queries.conditions import shown
 from store.queries.errors import InvalidParameter
-from store.queries.filters import Filters, parse
+from store.queries.filters import parse
 from store.queries.language import MAX_CHARS
-from store.queries.vocabulary import RUNS, STEP_TYPES, STEPS
+from store.queries.vocabulary import RUNS, STEP_TYPES, STEPS, Vocabulary
 
 MAX_CONTRACTS = 200
 MAX_FILE_BYTES = 256 * 1024
@@ -184,13 +184,13 @@ class Contract(_Declared):
             raise ValueError(f"{other} is not asked by {given[0]}; {word} says of which")
         for field, text in (("runs", self.runs), ("steps", self.steps)):
             if text is not None:
-                _understood(field, text)
+                _understood(field, text, STEPS if field == "steps" else RUNS)
         if given[0] in _OF_STEPS:
             # What a check asks besides: the language bounds the length, depth and numbers of both together.
             for other in (ENDED, self.against):
-                _understood("steps" if self.steps else given[0], joined(self.steps, other))
+                _understood("steps" if self.steps else given[0], joined(self.steps, other), STEPS)
         if self.share_of_runs is not None:
-            _understood("share_of_runs.where", self.share_of_runs.where)
+            _understood("share_of_runs.where", self.share_of_runs.where, RUNS)
         return self
 
     @property
@@ -218,9 +218,9 @@ def joined(expression: str | None, other: str) -> str:
     return f"({expression}) and {other}" if expression else other
 
 
-def _understood(field: str, text: str) -> Filters:
+def _understood(field: str, text: str, vocabulary: Vocabulary) -> None:
     try:
-        return parse(STEPS if field == "steps" else RUNS, [("q", text)])[0]
+        parse(vocabulary, [("q", text)])
     except InvalidParameter as exc:
         raise ValueError(f"{field}: {exc}") from None
 

@@ -13,17 +13,24 @@ from api.explain.records import AuditLine, Explanation, Items, Material
 from api.explain.stories import runner_up, winner
 from api.explain.summary import summary
 from api.explain.suspect import suspect
+from api.explain.usual import Usual
 
 
-def explain(material: Material) -> Explanation:
-    """The explanation of one run; the same for the same material."""
+def explain(material: Material, usual: Usual | None = None) -> Explanation:
+    """
+    The explanation of one run; the same for the same material.
+
+    usual: what was found out about the material's baseline, if that was kept (``Usuals``).
+    """
+    if usual is None:
+        usual = Usual(material.habits.baseline)
     steps = material.detail.steps
     lines = funnels.funnel(steps, material.baseline)
     audited = audit(material.detail.run, steps, material.columns, usually_counting(material.baseline))
     selected = winner(material)
     rival = runner_up(material, selected)
     findings = find(material, audited, selected)
-    ranked = check_before_source(rank(material, findings), steps, findings)
+    ranked = check_before_source(rank(material, findings, usual), steps, findings)
     fault = suspect(findings, [line.step_id for line in lines], ranked)
     drop, deviation = funnels.largest_drop(lines), funnels.largest_deviation(lines)
     return Explanation(

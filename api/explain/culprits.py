@@ -61,8 +61,8 @@ class Looked(NamedTuple):
     failed: bool
 
 
-def rank(material: Material, findings: Sequence[Finding]) -> Ranked:
-    """All steps that anything speaks against, whatever is concluded."""
+def rank(material: Material, findings: Sequence[Finding], usual: Usual) -> Ranked:
+    """All steps that anything speaks against, whatever is concluded; usual: over the material's baseline."""
     signs: dict[str, list[int]] = {}
     for number, finding in enumerate(findings):
         if finding.kind in SIGNS:
@@ -72,7 +72,7 @@ def rank(material: Material, findings: Sequence[Finding]) -> Ranked:
         for step in last_attempts(material.detail.steps)
         for of_step in (signs.get(step.step_id, ()),)
     ]
-    return rank_steps(looked, material.habits.own, Usual(material.habits.baseline))
+    return rank_steps(looked, material.habits.own, usual)
 
 
 def _failed(findings: Sequence[Finding], numbers: Sequence[int]) -> bool:
@@ -105,7 +105,7 @@ def rank_steps(
                 step=steps[at].name,
                 confidence=sure if place == 0 else _lower(culprits, sure),
                 suspicion=round(adjusted[at], 3),
-                evidence=[_evidence(one, len(usual)) for one in figures[at][:SHOWN_EVIDENCE]],
+                evidence=[_evidence(one) for one in figures[at][:SHOWN_EVIDENCE]],
                 findings=steps[at].findings,
             )
         )
@@ -172,7 +172,7 @@ def _lower(before: Sequence[Culprit], sure: float) -> float:
     return round(min(left, sure), 3)
 
 
-def _evidence(one: Unusual, runs: int) -> Evidence:
+def _evidence(one: Unusual) -> Evidence:
     kind, _, what = one.figure.partition(":")
     shown = (math.expm1(one.value), math.expm1(one.usual)) if kind == "amount" else (one.value, one.usual)
-    return Evidence(what, kind, shown[0], shown[1], round(one.deviations, 2), round(one.own, 2), runs)
+    return Evidence(what, kind, shown[0], shown[1], round(one.deviations, 2), round(one.own, 2), one.runs)

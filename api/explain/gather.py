@@ -13,15 +13,8 @@ from api.explain.stories import deciding_step, rival_in
 from store.decisions import about, rows
 from store.queries.decisions import decision_record
 from store.queries.run_columns import MAX_DECISIONS, NO_COLUMNS, RunColumns
-from store.queries.types import (
-    DecisionRecord,
-    Journey,
-    JourneyStep,
-    Missing,
-    RunDetail,
-    RunRecord,
-    StepRecord,
-)
+from store.queries.types import Missing, RunDetail, RunRecord, StepRecord
+from store.queries.types_decisions import DecisionRecord, Journey, JourneyStep
 from store.reader import Reader
 
 

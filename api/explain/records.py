@@ -14,7 +14,8 @@ from typing import Any, Literal
 from store.queries.baseline import Baseline
 from store.queries.habits import NO_HABITS, Habits
 from store.queries.run_columns import NO_COLUMNS, RunColumns
-from store.queries.types import DecisionRecord, Journey, RunCompleteness, RunDetail, RunRecord
+from store.queries.types import RunCompleteness, RunDetail, RunRecord
+from store.queries.types_decisions import DecisionRecord, Journey
 
 FindingKind = Literal[
     "step_error",
@@ -201,6 +202,7 @@ class Evidence:
     own_deviations: float
     """Those that do not follow from what earlier steps of the run were like."""
     baseline_runs: int
+    """Of the baseline, those that the figure is known of."""
 
 
 @dataclass(frozen=True, slots=True)

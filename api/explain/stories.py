@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from api.explain.funnel import last_attempts
 from api.explain.records import Material, Passage, RunnerUp, Winner
 from store.decisions import VERDICTS, DecisionColumns
-from store.queries.types import DecisionRecord, Journey, JourneyStep, StepRecord
+from store.queries.types import StepRecord
+from store.queries.types_decisions import DecisionRecord, Journey, JourneyStep
 
 PASSING = ("kept", "scored", "selected")
 LOST = ("not_selected", "kept", "scored")

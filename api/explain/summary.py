@@ -15,6 +15,7 @@ from api.explain.records import (
     Suspect,
     Winner,
 )
+from api.explain.usual import MIN_RUNS
 from api.explain.words import (
     completeness_in_words,
     error_in_words,
@@ -97,6 +98,8 @@ def _fault(
         yield "The run is so much larger or smaller than all others that they say little about it."
     elif not findings:
         yield "Nothing unusual has been found so far." if so_far else "Nothing unusual was found."
+        if ranked.conclusion == "no_baseline":
+            yield f"That says little: fewer than {MIN_RUNS} other runs tell what is usual."
     else:
         yield "No step is shown to be at fault."
     for evidence in culprit.evidence if culprit is not None else ():

@@ -41,6 +41,8 @@ class Unusual(NamedTuple):
     """Deviations that do not follow from earlier figures; never more than ``deviations``."""
     seen: bool
     """Whether the value lies between the least and the largest of the baseline."""
+    runs: int
+    """Of the baseline, those that the figure is known of."""
 
 
 class Executed(NamedTuple):
@@ -108,7 +110,7 @@ def _judged(figure: str, met: _Met, figures: Figures, before: _Before) -> Unusua
     z = (value - middle) / deviation
     own = z if abs(z) < LOOK or not before.met else _own(met, z, deviation, before)
     seen = column.low <= value <= column.high
-    return Unusual(figure, value, column.median, z, own, seen)
+    return Unusual(figure, value, column.median, z, own, seen, column.known)
 
 
 def _own(met: _Met, z: float, deviation: float, before: _Before) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import chain, compress
+from itertools import chain, compress, count
 from operator import mul
 from statistics import median
 from typing import NamedTuple
@@ -40,6 +40,10 @@ are not normal: figures known of 40 went beyond three deviations four times as o
 FLOORS = {"share": 0.004, "part": 0.004, "runs": 0.004, "level": 1e-9, "amount": 0.02}
 RELATIVE_FLOOR = 0.01
 """Of a level's own size."""
+
+_FIGURE_BYTES, _VALUE_BYTES, _NUMBER_BYTES = 100, 8, 32
+"""A figure of a run in its dictionary, one that it shares, and a number of one's own, with their places."""
+_PLACE_BYTES, _MODEL_BYTES = 8, 600
 
 Place = tuple[str, str]
 """Name of a step and of its figure."""
@@ -79,6 +83,7 @@ class Column:
         self.low, self.high = numbers[0], numbers[-1]
         self.runs = bytes([value is not None for value in values])
         """1 for each run that has the figure."""
+        self.known = len(numbers)
         self.together = together
         self._values = values
         self._spread = _widening(len(numbers), together) * spread([one - self.median for one in numbers])
@@ -114,6 +119,11 @@ class Column:
         """What is not told by others, as much wider as the deviation is than the spread."""
         return spread_of_rest * deviation / self._spread if self._spread else 0.0
 
+    def bytes(self) -> int:
+        """About what is kept here."""
+        distances = sum(len(distances) for distances, _ in list(self._centred.values()))
+        return len(self._values) * _VALUE_BYTES + distances * _NUMBER_BYTES + len(self._models) * _MODEL_BYTES
+
     def model(self, earlier: Mapping[Place, Column], key: int) -> Model:
         """What earlier figures tell about this one; fitted once for each ``key`` (``Usual.key``)."""
         found = self._models.get(key)
@@ -129,28 +139,46 @@ class Usual:
         """together: runs that each entry is the mean of (``api.explain.pool``)."""
         self._baseline = baseline
         self._together = together
-        self._steps: dict[str, dict[str, Column]] = {}
+        self._steps: dict[str, dict[str, Column] | None] = {}
+        """None where too few runs have the step."""
         self._keys: dict[tuple[Place, ...], int] = {}
+        self._numbers = count()
 
     def __len__(self) -> int:
         return len(self._baseline)
 
     def key(self, places: tuple[Place, ...]) -> int:
-        """A number that stands for these figures."""
-        return self._keys.setdefault(places, len(self._keys))
+        """A number that stands for these figures, and in any thread for no others."""
+        found = self._keys.get(places)
+        return self._keys.setdefault(places, next(self._numbers)) if found is None else found
+
+    def bytes(self) -> int:
+        """About what is kept here, with the figures of the runs; it grows with what is asked for."""
+        columns = [column for of_step in list(self._steps.values()) for column in (of_step or {}).values()]
+        places = sum(map(len, list(self._keys)))
+        figures = len(self._baseline) * len(columns) * _FIGURE_BYTES
+        return figures + places * _PLACE_BYTES + sum(column.bytes() for column in columns)
 
     def columns(self, step: str, own: Figures) -> dict[str, Column]:
         """Figure → column, also for shares that only ``own`` has; empty where too few runs have the step."""
-        known = [run.get(step) for run in self._baseline]
+        if step not in self._steps:
+            self._steps[step] = self._made(step)
+        found = self._steps[step]
+        if found is None:
+            return {}
+        new = [name for name in own.values if name not in found and name.startswith("share:")]
+        return found | _columns(new, self._known(step), self._together) if new else found
+
+    def _made(self, step: str) -> dict[str, Column] | None:
+        known = self._known(step)
         present = [figures for figures in known if figures is not None]
         if len(present) < MIN_RUNS:
-            return {}
-        found = self._steps.get(step)
-        if found is None:
-            names = dict.fromkeys(chain.from_iterable(figures.values for figures in present))
-            found = self._steps[step] = _columns(names, known, self._together)
-        new = [name for name in own.values if name not in found and name.startswith("share:")]
-        return found | _columns(new, known, self._together) if new else found
+            return None
+        names = dict.fromkeys(chain.from_iterable(figures.values for figures in present))
+        return _columns(names, known, self._together)
+
+    def _known(self, step: str) -> list[Figures | None]:
+        return [run.get(step) for run in self._baseline]
 
 
 def absent(figure: str, figures: Mapping[str, float]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from api.explain.records import Evidence
+from api.missing import missing_in_words
 from store.queries.types import RunCompleteness
 
 MANY_REASONS = 4
@@ -71,13 +72,6 @@ def completeness_in_words(completeness: RunCompleteness) -> str:
     return state + detail
 
 
-def missing_in_words(cause: str, what: str, count: int) -> str:
-    """``5,000 decisions, shed by the server to keep up``."""
-    noun = "chunk of decisions" if what == "chunks" else what.removesuffix("s")
-    plural = "chunks of decisions" if what == "chunks" else what
-    return f"{count:,} {noun if count == 1 else plural}, {_CAUSES.get(cause, cause)}"
-
-
 def evidence_in_words(evidence: Evidence) -> str:
     """``“reason dear” is 30.0 % (median of 120 runs: 1.0 %)``."""
     if evidence.kind in ("share", "part", "runs"):
@@ -92,16 +86,3 @@ def evidence_in_words(evidence: Evidence) -> str:
 
 _METRICS = ("runs", "steps")
 _METRICS_LOST = "Part of this run is missing, not only evidence: steps and counts may be absent."
-_CAUSES = {
-    "client_queue": "dropped from the sender's queue",
-    "client_policy": "left out by the sender",
-    "shed": "shed by the server to keep up",
-    "store_away": "whose store was away",
-    "over_limit": "beyond a limit of the server",
-    "refused": "refused by the database",
-    "truncated": "cut",
-    "expired": "kept no longer (retention)",
-    "chunk_missing": "announced and never seen",
-    "unreadable": "stored and not readable",
-    "not_read": "stored and more than one answer reads",
-}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 WORDS: Mapping[str, str] = {
     "not_declared": "the step does not declare how its rules judge, or that they judge each candidate alone",
     "short_circuit": "another rule of the step may never have been evaluated for it",
-    "no_comparator": "the recorded verdicts do not show how value and threshold are compared",
+    "no_comparator": "how value and threshold are compared is not declared, and not shown by the verdicts",
     "contradiction": "the recorded verdicts do not follow from values and thresholds",
     "at_the_limit": "its value equals the new threshold, and the record does not show which side that is",
     "no_value": "its value or threshold was not recorded as a number",

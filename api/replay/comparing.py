@@ -1,9 +1,10 @@
-"""How a rule compares value and threshold, as far as the record shows it."""
+"""How a rule compares value and threshold, as declared, or as far as the record shows it."""
 
 from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeGuard
@@ -19,6 +20,7 @@ SIGNS: Mapping[str, Callable[[Number, Number], bool]] = {
     "!=": operator.ne,
 }
 """What holds between value and threshold of a candidate that passes."""
+_MAX_WHOLE = int(sys.float_info.max)
 UPPER = frozenset(("<", "<="))
 LOWER = frozenset((">", ">="))
 ORDER = UPPER | LOWER
@@ -44,7 +46,10 @@ class Comparator:
     """Empty: the record contradicts each of them."""
     declared: bool = False
     shown: bool = False
-    """The record has a candidate on either side of the limit, neither of them at it."""
+    """
+    The record has candidates on either side of a limit that fared otherwise, and no tolerance around the
+    limit explains it: one failed that was nearer than half as far from it as one that passed.
+    """
     by_side: bool = True
     """
     Whether candidates on one side of their limit, or at it, all fared alike: then a threshold that moves
@@ -72,16 +77,16 @@ class Comparator:
         if self.exact:
             return value if self.signs == {"=="} else _next_to(value)
         if self.upper:
-            return value if self.signs == {"<="} else math.nextafter(value, math.inf)
-        return value if self.signs == {">="} else math.nextafter(value, -math.inf)
+            return value if self.signs == {"<="} else _above(value)
+        return value if self.signs == {">="} else _below(value)
 
     def just_failing(self, value: Number) -> Number:
         """The threshold nearest to the value with which it fails under each sign."""
         if self.exact:
             return value if self.signs == {"!="} else _next_to(value)
         if self.upper:
-            return value if self.signs == {"<"} else math.nextafter(value, -math.inf)
-        return value if self.signs == {">"} else math.nextafter(value, math.inf)
+            return value if self.signs == {"<"} else _below(value)
+        return value if self.signs == {">"} else _above(value)
 
     @property
     def text(self) -> str | None:
@@ -90,8 +95,10 @@ class Comparator:
 
 
 def is_number(value: object) -> TypeGuard[Number]:
-    """A number that can be compared; a boolean is none."""
-    return (type(value) is float and math.isfinite(value)) or type(value) is int
+    """A number that can be compared; a boolean is none, nor a whole number beyond all doubles."""
+    if type(value) is int:
+        return -_MAX_WHOLE <= value <= _MAX_WHOLE
+    return type(value) is float and math.isfinite(value)
 
 
 def comparator(observed: Iterable[Observation | None], declared: str | None) -> Comparator:
@@ -102,24 +109,44 @@ def comparator(observed: Iterable[Observation | None], declared: str | None) -> 
     on one of the sides.
     """
     fared: dict[int, set[bool]] = {-1: set(), 0: set(), 1: set()}
+    passed_at: dict[int, Number] = {-1: 0, 1: 0}
+    failed_at: dict[int, Number] = {-1: math.inf, 1: math.inf}
+    limits: set[Number] = set()
     for observation in observed:
         if observation is None or observation.passed is None:
             continue
         value, threshold, passed = observation.value, observation.threshold, observation.passed
         if is_number(value) and is_number(threshold):
-            fared[(value > threshold) - (value < threshold)].add(passed)
+            side = (value > threshold) - (value < threshold)
+            fared[side].add(passed)
+            limits.add(threshold)
+            if side and passed:
+                passed_at[side] = max(passed_at[side], abs(value - threshold))
+            elif side:
+                failed_at[side] = min(failed_at[side], abs(value - threshold))
     # A sign says the same of all values on one side of the limit.
     open_signs = frozenset(
         sign
         for sign in (ORDER if declared is None else [declared])
         if all(SIGNS[sign](at, 0) is passed for at, said in fared.items() for passed in said)
     )
-    shown = fared[-1] | fared[1] == {True, False}
+    shown = len(limits) == 1 and any(2 * failed_at[-side] < passed_at[side] for side in passed_at)
     by_side = all(len(said) < 2 for said in fared.values())
     return Comparator(open_signs, declared is not None, shown, by_side)
 
 
+def _above(value: Number) -> float:
+    """The smallest double above a value; whole numbers stand between doubles, too."""
+    double = float(value)
+    return double if double > value else math.nextafter(double, math.inf)
+
+
+def _below(value: Number) -> float:
+    double = float(value)
+    return double if double < value else math.nextafter(double, -math.inf)
+
+
 def _next_to(value: Number) -> float:
     """The double nearest to a value that is not equal to it."""
-    above, below = math.nextafter(value, math.inf), math.nextafter(value, -math.inf)
+    above, below = _above(value), _below(value)
     return below if value - below < above - value else above

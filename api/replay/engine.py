@@ -124,8 +124,9 @@ def _arrivals(step: StepFacts, done: Mapping[str, Replayed], assume: bool) -> Re
 def _whether_they_arrive(
     step: StepFacts, feeds: Sequence[Replayed], aside: Sequence[Replayed]
 ) -> Mapping[str, bool | None]:
-    if len(feeds) > 1 or aside:
-        return {item: _arrives(item, feeds, aside) for item in step.by_item}
+    unseen = len(feeds) < len(step.feeds)
+    if len(feeds) > 1 or aside or unseen:
+        return {item: _arrives(item, feeds, aside, unseen=unseen) for item in step.by_item}
     passed, out = feeds[0].step.passed, feeds[0].out
     return {item: out[item] if item in passed else _arrives(item, feeds, ()) for item in step.by_item}
 
@@ -142,9 +143,13 @@ def _multiplies(before: Replayed) -> bool:
     )
 
 
-def _arrives(item: str, feeds: Sequence[Replayed], aside: Sequence[Replayed]) -> bool | None:
+def _arrives(
+    item: str, feeds: Sequence[Replayed], aside: Sequence[Replayed], *, unseen: bool = False
+) -> bool | None:
     """
     Whether an item that did arrive does. aside: steps before that are not known to hand over to it.
+
+    unseen: whether steps hand over to it of which nothing is known.
     """
     if not any(item in feed.step.passed for feed in feeds):
         # It came from nobody knows where, or the step before did not record it.
@@ -152,7 +157,10 @@ def _arrives(item: str, feeds: Sequence[Replayed], aside: Sequence[Replayed]) ->
     if any(feed.out.get(item) for feed in feeds):
         return True
     unsure = any(feed.out.get(item) is None and (item in feed.out or feed.hidden) for feed in feeds)
-    return None if unsure or any(item in other.step.passed for other in aside) else False
+    # One that did not record everybody may have handed it over, too.
+    unseen = unseen or any(feed.step.evidence != "full" and item not in feed.step.by_item for feed in feeds)
+    unsure = unsure or unseen or any(item in other.step.passed for other in aside)
+    return None if unsure else False
 
 
 def _verdicts(

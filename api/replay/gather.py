@@ -24,6 +24,13 @@ class Told:
     steps: Sequence[StepFacts]
     """Those that judged candidates, in order."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run has ended and none of its steps is known to be lost."""
+        known = self.run.completeness
+        lost = any(entry.what in ("runs", "steps") for entry in known.missing)
+        return known.state in ("complete", "partial") and not lost
+
     def named(self, name: str) -> list[StepFacts]:
         """The step of this id, or those of this name."""
         of_id = [step for step in self.steps if step.step_id == name]

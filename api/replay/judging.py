@@ -98,6 +98,9 @@ class _Judge:
         self._all_checks = self._by_checks and self._conjunction and checks_are_all(step)
         if self._declared == "first_failure" and not step.passed and not assume:
             self._all_checks = False  # nobody came to the last rule
+        words = step.verdicts & PASSING
+        self._word = next(iter(words)) if len(words) == 1 else "kept"
+        """What the step says of those that go on."""
         self._one_rule = self._declared == "single" or (assume and is_sole(step))
 
     def verdict(self, place: int, changed: Sequence[_Result | None]) -> Verdict:
@@ -119,7 +122,7 @@ class _Judge:
             return said(None, unknown.cause)
         if others is None:
             return said(None, cause)
-        return said("kept" if rejected(decision) else decision.verdict)
+        return said(self._word if rejected(decision) else decision.verdict)
 
     def _others(self, decision: Decision) -> _Result:
         """Whether the candidate passes all rules that do not change."""
@@ -179,7 +182,8 @@ def _rejected_by_another(
 def _results(step: StepFacts, rule: Rule, change: Change, assume: bool) -> list[_Result | None]:
     """What the changed rule says, per decision; None: it is known to say what it said."""
     several = change.threshold is not None and len(rule.thresholds) > 1
-    known, by_side = rule.known(step, assume), rule.comparator.by_side and not several
+    known = rule.known(step, assume)
+    by_side = rule.comparator.by_side and (known or assume) and not several
     found: list[_Result | None] = []
     for before in rule.observed:
         passed = None if before is None else before.passed

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from api.replay.facts import PASSING, StepFacts, once
 from api.replay.judging import Verdict, said
+from api.replay.rules import is_single
+from store.decisions import Decision
 
 _UNKNOWN = said(None, "depends_on_others")
 
@@ -29,7 +31,9 @@ def reorder(step: StepFacts, field: Field, top_k: int | None, assume: bool) -> l
 
     top_k: the changed number; None: as before. A candidate is sure of its place where it would be
     among the best whoever else may arrive. Certain only of a step that declares that scores do not
-    depend on the other candidates; assume: also where the recorded order follows from the scores.
+    depend on the other candidates, and who had lost wins for certain only if it also declares that the order
+    is its single rule: it may ask for a score, too. assume: also where the recorded order follows from the
+    scores.
     """
     judged = step.decisions
     independent = step.declared.item_independent is True or (
@@ -55,7 +59,13 @@ def reorder(step: StepFacts, field: Field, top_k: int | None, assume: bool) -> l
         return [_UNKNOWN] * len(judged) if field.newcomers != 0 else [said(d.verdict) for d in judged]
     words = {d.verdict for d in judged if d.verdict in PASSING}
     word = next(iter(words)) if len(words) == 1 else "kept"
-    return _verdicts(groups, field, number, word)
+    found = _verdicts(groups, field, number, word)
+    if assume or is_single(step):
+        return found
+    return [
+        said(None, "short_circuit") if verdict.passes and d.verdict not in PASSING else verdict
+        for verdict, d in zip(found, judged, strict=True)
+    ]
 
 
 def positions(step: StepFacts) -> Mapping[int, int]:
@@ -111,15 +121,19 @@ def _groups(step: StepFacts, *, assume: bool) -> Sequence[int] | None:
     """
     Per decision its place in the order, equal where the record does not tell which comes first.
 
-    The client records a ranking in its order, so equal scores keep the recorded one. Where the
-    decisions stand in another order, the scores must part those that won from those that lost. Where
-    nobody lost by a score, candidates that stand as they came may run along their scores by chance.
+    The client records a ranking in its order and says that this is its single rule, so equal scores keep
+    the recorded one. Where the decisions stand in another order, the scores must part those that won from
+    those that lost. Where nobody lost by a score, candidates that stand as they came may run along their
+    scores by chance.
     """
     judged = step.decisions
     won = [d.verdict in PASSING for d in judged]
     if sorted(won, reverse=True) == won and (_runs_along(step, -1) or _runs_along(step, 1)):
-        shown = assume or any(d.score is not None and d.verdict not in PASSING for d in judged)
-        return range(len(judged)) if shown else [0] * len(judged)
+        if assume or is_single(step):
+            return range(len(judged))
+        if not any(d.score is not None and d.verdict not in PASSING for d in judged):
+            return [0] * len(judged)
+        return [number for number, (_, equal) in enumerate(groupby(judged, _score)) for _ in equal]
     scores = [d.score for d in judged if d.score is not None]
     if len(scores) < len(judged):
         return None
@@ -135,6 +149,10 @@ def _groups(step: StepFacts, *, assume: bool) -> Sequence[int] | None:
         return None
     place_of = {score: place for place, score in enumerate(ranked)}
     return [place_of[d.score] for d in judged if d.score is not None]
+
+
+def _score(decision: Decision) -> float | None:
+    return decision.score
 
 
 def _runs_along(step: StepFacts, sign: int) -> bool:

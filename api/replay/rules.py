@@ -16,6 +16,8 @@ class NoSuchRule(ValueError):
 
 
 _UNRECORDED = object()
+_MOST_CHECKS = 32
+"""Of a candidate with so many, the client may have left out others."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Rule:
     """One rule of a step."""
 
     name: str | None
-    """Reason or name of the check; None where the only rule has rejected nobody."""
+    """Reason or name of the check; None where the only rule has rejected nobody and is not declared."""
     by_checks: bool
     observed: Sequence[Observation | None]
     """Per decision; None: nothing is known of what it says."""
@@ -46,8 +48,8 @@ class Rule:
 
 @once
 def rule_names(step: StepFacts) -> list[str]:
-    """Names of the rules that the record shows: of checks where there are any, else of reasons."""
-    return list(_check_names(step)) or sorted(_rejecting(step))
+    """Names of the rules, recorded or declared: of checks where there are any, else of reasons."""
+    return list(_check_names(step)) or sorted(_rejecting(step) | set(step.declared.comparators))
 
 
 @once
@@ -68,7 +70,7 @@ def find_rule(step: StepFacts, name: str | None, assume: bool) -> Rule:
         name = _check_of_reason(step, name) or name
     if name in checks:
         return _rule(step, name, by_checks=True, assume=False)
-    if name is None or name in _rejecting(step):
+    if name is None or name in names or name in _rejecting(step):
         # Of a single rule nothing is left to assume.
         return _rule(step, name, by_checks=False, assume=assume and not is_single(step))
     raise NoSuchRule(f"step {step.name} has no rule {name}; it has {', '.join(names) or 'none'}")
@@ -139,7 +141,7 @@ def evaluated(decision: Decision, names: Sequence[str]) -> bool:
 
 
 def _accounts(decision: Decision) -> bool:
-    if not decision.checks:
+    if not decision.checks or len(decision.checks) >= _MOST_CHECKS:
         return False
     said = [check.get("passed") for check in decision.checks]
     failed = False in said

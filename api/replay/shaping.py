@@ -31,7 +31,7 @@ def replay_answer(told: Told, question: Question, found: Answer) -> answers.Repl
         counts={certainty: dict(counts) for certainty, counts in found.counts.items()},
         changed=changed,
         items=[_item(item, found.because(item)) for item in _shown(question, found)],
-        completeness=_completeness(told.steps, found),
+        completeness=_completeness(told, found),
     )
 
 
@@ -137,18 +137,19 @@ def _applied(step: StepFacts, change: Change, rule: Rule | None) -> answers.Appl
     )
 
 
-def _completeness(steps: Sequence[StepFacts], found: Answer) -> answers.ReplayCompleteness:
-    told = {line.step_id for line in found.steps}
-    sampled, incomplete = _blind([step for step in steps if step.step_id in told])
+def _completeness(told: Told, found: Answer) -> answers.ReplayCompleteness:
+    of_answer = {line.step_id for line in found.steps}
+    sampled, incomplete = _blind([step for step in told.steps if step.step_id in of_answer])
     counts = found.counts
     state: Literal["exact", "estimated", "partial"] = "exact"
-    if counts["unknown"] or counts["assumed"] or incomplete:
+    if counts["unknown"] or counts["assumed"] or incomplete or not told.is_whole:
         state = "partial"
     elif sampled:
         told_all = all(line.estimate is not None for line in found.steps if line.evidence == "sampled")
         state = "estimated" if told_all else "partial"
     return answers.ReplayCompleteness(
         state=state,
+        run=told.run.completeness.state,
         unknown=_causes(found, "unknown"),
         assumed=_causes(found, "assumed"),
         sampled_steps=sampled,

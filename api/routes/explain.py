@@ -43,7 +43,7 @@ def explain_run(request: Request, run_id: str) -> Explanation | PlainTextRespons
     material = gather(reader, known_text(run_id, "run_id"))
     if material is None:
         raise unknown_run(run_id)
-    explained = explain(material)
+    explained = explain(material, request.app.state.usuals.of(material.habits.baseline))
     if chosen == "text":
         return PlainTextResponse("\n".join(explained.summary) + "\n")
     return answer(explained)

@@ -14,7 +14,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from api import schemas, shaping
+from api import schemas, schemas_decisions, shaping
 from api.exports import columns
 from api.exports.columns import Column
 from api.exports.formats import MEDIA_TYPES, ndjson, table_csv, table_parquet
@@ -44,7 +44,7 @@ _DECISIONS = _Export(
     "decisions",
     EXPORTED_DECISIONS,
     Reader.every_decision,
-    schemas.ItemDecision.model_validate,
+    schemas_decisions.ItemDecision.model_validate,
     columns.DECISIONS,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request
 
-from api import schemas
+from api import schemas_decisions
 from api.errors import NotFound
 from api.parameters import described, none_accepted
 from api.routes.runs import known_text, unknown_run
@@ -26,22 +26,22 @@ _CONSEQUENCE = {
 
 # ":path": an item id may be a URL.
 @router.get("/items/{item_id:path}", openapi_extra=described(ITEM_HISTORY))
-def get_item_history(request: Request, item_id: str) -> schemas.ItemHistory:
+def get_item_history(request: Request, item_id: str) -> schemas_decisions.ItemHistory:
     """What steps of all runs decided about the item, newest first."""
     reader: Reader = request.app.state.reader
     filters, page = parse(ITEM_HISTORY, request.query_params.multi_items())
-    return schemas.ItemHistory.model_validate(
+    return schemas_decisions.ItemHistory.model_validate(
         reader.item_history(known_text(item_id, "item_id"), filters, page)
     )
 
 
 @router.get("/runs/{run_id}/items/{item_id:path}", dependencies=[Depends(none_accepted)])
-def get_journey(request: Request, run_id: str, item_id: str) -> schemas.Journey:
+def get_journey(request: Request, run_id: str, item_id: str) -> schemas_decisions.Journey:
     """What each step of the run decided about the item, in order."""
     reader: Reader = request.app.state.reader
     journey = reader.journey(known_text(run_id, "run_id"), known_text(item_id, "item_id"))
     if journey is not None:
-        return schemas.Journey.model_validate(journey)
+        return schemas_decisions.Journey.model_validate(journey)
     run = reader.run(run_id)
     if run is None:
         raise unknown_run(run_id)

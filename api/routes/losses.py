@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from api import schemas
+from api import schemas_losses
 from api.parameters import described, described_unpaged
 from store.queries.conditions import shown
 from store.queries.errors import InvalidParameter
@@ -16,17 +16,17 @@ router = APIRouter(prefix="/losses", tags=["losses"])
 
 
 @router.get("", openapi_extra=described(LOSSES))
-def list_losses(request: Request) -> schemas.LossList:
+def list_losses(request: Request) -> schemas_losses.LossList:
     """
     The loss ledger. What was stored after all is left out, and a thing is listed for one cause only.
     """
     reader: Reader = request.app.state.reader
     filters, page = parse(LOSSES, request.query_params.multi_items())
-    return schemas.LossList.model_validate(reader.losses(filters, page))
+    return schemas_losses.LossList.model_validate(reader.losses(filters, page))
 
 
 @router.get("/totals", openapi_extra=described_unpaged(LOSSES))
-def loss_totals(request: Request) -> schemas.LossTotals:
+def loss_totals(request: Request) -> schemas_losses.LossTotals:
     """
     How much was lost, by cause and kind, of all the losses that satisfy all filters.
 
@@ -38,4 +38,4 @@ def loss_totals(request: Request) -> schemas.LossTotals:
         if name in ("limit", "cursor"):
             raise InvalidParameter(name, f"{shown(name)} is no parameter of this path, which has no pages")
     filters, _ = parse(LOSSES, sent)
-    return schemas.LossTotals.model_validate(reader.loss_totals(filters))
+    return schemas_losses.LossTotals.model_validate(reader.loss_totals(filters))

@@ -237,6 +237,25 @@ def _placed(step: Step, slate: Sequence[Item], limits: _Limits) -> Iterator[Row]
         yield from (verdicts[id(item)] for item in slate)
 
 
+def _tied(step: Step, slate: Sequence[Item], limits: _Limits) -> Iterator[Row]:
+    """As ``_rank``, but equal scores go by a figure that is not told, and are told as they came."""
+    hidden = sorted(slate, key=lambda item: zlib.crc32(item.title.encode()))
+    won = {id(row.item) for row in _rank(step, hidden, limits) if row.verdict == "kept"}
+    if len({id(item) for item in slate}) < len(slate):  # one item twice
+        yield from _rank(step, slate, limits)
+    else:
+        rows = list(_rank(step, slate, limits))
+        yield from (row._replace(verdict="kept", reason=None) for row in rows if id(row.item) in won)
+        yield from (row._replace(verdict="not_selected") for row in rows if id(row.item) not in won)
+
+
+def _choosy(step: Step, slate: Sequence[Item], limits: _Limits) -> Iterator[Row]:
+    """The best by score, if it is good enough."""
+    for row in _rank(step, slate, limits):
+        good = row.verdict == "kept" and (row.score or 0.0) >= 5
+        yield row._replace(verdict="selected" if good else "not_selected", reason=None)
+
+
 def _diverse(_step: Step, slate: Sequence[Item], limits: _Limits) -> Iterator[Row]:
     """The best by score, less 1 for each of the brand that is already taken; records the score alone."""
     left, taken, keeps = list(slate), Counter[str](), limits.top_k or 0
@@ -271,6 +290,8 @@ _KINDS: Mapping[str, Callable[[Step, Sequence[Item], _Limits], Iterator[Row]]] =
     "rank": _rank,
     "select": _rank,
     "placed": _placed,
+    "tied": _tied,
+    "choosy": _choosy,
     "diverse": _diverse,
 }
 INDEPENDENT = (

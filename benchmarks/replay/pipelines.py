@@ -73,7 +73,7 @@ def draw(seed: str) -> Pipeline:
         steps.append(_filter(random, f"filter_{number}", last))
         last = [steps[-1].name]
     if random.random() < 0.6:
-        kind = random.choice(("rank", "rank", "placed", "diverse"))
+        kind = random.choice(("rank", "rank", "placed", "tied", "diverse"))
         steps.append(_ordered(random, kind, last))
         last = ["order"]
         if random.random() < 0.5:
@@ -85,7 +85,8 @@ def draw(seed: str) -> Pipeline:
         last = ["good"]
     if random.random() < 0.6:
         alone = {"item_independent": True} if random.random() < 0.6 else {}
-        steps.append(Step("best", "select", "select", top_k=1, inputs=last, declares=alone))
+        kind = random.choice(("select", "choosy"))
+        steps.append(Step("best", kind, "select", top_k=1, inputs=last, declares=alone))
     says = random.random() < 0.6
     return Pipeline("bench", [replace(s, says_parents=says and bool(s.inputs)) for s in steps], capture)
 
@@ -106,7 +107,10 @@ def record(pipeline: Pipeline) -> tuple[str, Executed]:
         for step in pipeline.steps:
             slate = _slate(step, done)
             parents = [ids[name] for name in step.inputs] if step.says_parents else None
-            with xray.step(step.name, type=step.type, parents=parents, capture=pipeline.capture) as recorder:
+            asked_for = step.top_k if step.kind == "tied" else None
+            with xray.step(
+                step.name, type=step.type, parents=parents, capture=pipeline.capture, top_k=asked_for
+            ) as recorder:
                 ids[step.name] = recorder.step_id
                 done[step.name] = _record(step, slate, recorder)
         return run.run_id, done
@@ -228,6 +232,8 @@ def _filter(random: Random, name: str, inputs: Sequence[str]) -> Step:
         rules = [Rule(f"{name}_budget", "price", random.choice(("<", "<=")), random.choice((90.0, 700)))]
     elif kind == "compared":
         rules = [replace(rule, missing="drop", form=random.choice(("compare", "band"))) for rule in rules]
+    elif not advised and random.random() < 0.15:
+        rules = [replace(rule, form="near") if rule.form == "compare" else rule for rule in rules]
     records = "all" if advised else random.choice(("all", "all", "first", "none"))
     step = Step(name, kind, "filter", rules, inputs=inputs, records=records, advised=advised)
     declares = _advised(step) if advised else _declared(random, step)
@@ -345,6 +351,8 @@ def _one(step: Step, row: Row, recorder: xray.Step) -> None:
         elif step.kind == "own" and step.records == "first":
             figures["threshold"] = None
         recorder.accept(row.item.id, row.reason, **figures)
+    elif row.verdict == "selected":
+        recorder.select(row.item.id, row.reason, score=row.score)
     elif row.verdict == "eliminated":
         recorder.reject(row.item.id, row.reason, **figures)
     elif row.verdict == "merged":

@@ -54,12 +54,15 @@ class Rule:
     missing: str = "drop"
     """keep, drop, or zero: takes a missing value for 0."""
     form: str = "compare"
-    """compare; band: of the distance from 50; equal, unequal: of the quarter of the scale."""
+    """
+    compare; band: of the distance from 50; equal, unequal: of the quarter of the scale; near: within 12 of
+    the threshold, of which the record says nothing.
+    """
 
     def observed(self, item: Item) -> float | int | None:
         """What is compared with the threshold."""
         value = item.fields[self.field]
-        if value is None or math.isnan(value) or self.form == "compare":
+        if value is None or math.isnan(value) or self.form in ("compare", "near"):
             return value
         return abs(value - 50) if self.form == "band" else value // 25
 
@@ -70,6 +73,8 @@ class Rule:
             if self.missing != "zero":
                 return self.missing == "keep"
             value = 0.0
+        if self.form == "near":
+            return abs(value - threshold) <= 12
         if self.form in ("equal", "unequal"):
             return (value == threshold) is (self.form == "equal")
         return SIGNS[self.sign](value, threshold)
@@ -119,6 +124,6 @@ class Step:
     @property
     def changeable(self) -> Sequence[str | None]:
         """Names of the rules that can be changed, and None where it keeps a number."""
-        if self.kind in ("rank", "placed", "diverse", "select"):
-            return [None] if self.kind != "select" else []
+        if self.kind in ("rank", "placed", "diverse", "tied"):
+            return [None]
         return [rule.name for rule in (self.rules[:1] if self.kind == "veiled" else self.rules)]

@@ -8,11 +8,11 @@ snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Date, FromClause, and_, bindparam, literal, or_, select
 
 from store.kept import Kept, rows
 from store.partitions import WEEK
@@ -56,14 +56,45 @@ def run_days(connection: Connection, row: FromClause, table: str, asked: Window)
     row: what has the run_day, the table itself or one that is joined with it by run. table: whose
     started_at the window is of, runs or steps. None when nothing can be left out.
     """
-    if asked == Window():
-        return []
-    day = row.c.run_day
-    kept = []
-    for first, until in _kept(_left_out(connection, table, asked)):
-        ends = [] if first is None else [day >= first]
-        kept.append(and_(*ends, *([] if until is None else [day < until])))
+    return within(row, kept_days(connection, table, asked))
+
+
+Days = Sequence[tuple[date | None, date | None]]
+"""Ranges [first, until), ascending; None = open. Empty = all days."""
+
+
+def kept_days(connection: Connection, table: str, asked: Window) -> Days:
+    """Return the days outside which no row of ``table`` is in the window, as of ``run_days``."""
+    return [] if asked == Window() else list(_kept(_left_out(connection, table, asked)))
+
+
+def within(row: FromClause, days: Days, *, named: bool = False) -> list[ColumnElement[bool]]:
+    """
+    Return the conditions.
+
+    named: their parameters have no values, but the names that ``given_days`` gives.
+    """
+    day, kept = row.c.run_day, []
+    for number, (first, until) in enumerate(days):
+        ends = [] if first is None else [day >= _end(_FIRST.format(number) if named else None, first)]
+        if until is not None:
+            ends.append(day < _end(_UNTIL.format(number) if named else None, until))
+        kept.append(and_(*ends))
     return [or_(*kept)] if kept else []
+
+
+def _end(name: str | None, end: date) -> ColumnElement[date]:
+    return literal(end, Date) if name is None else bindparam(name, type_=Date)
+
+
+def given_days(days: Days) -> dict[str, date]:
+    """Return the values of the parameters of ``within``, by name."""
+    firsts = {_FIRST.format(number): first for number, (first, _) in enumerate(days)}
+    untils = {_UNTIL.format(number): until for number, (_, until) in enumerate(days)}
+    return {name: end for name, end in {**firsts, **untils}.items() if end is not None}
+
+
+_FIRST, _UNTIL = "first_{}", "until_{}"
 
 
 def _left_out(connection: Connection, table: str, asked: Window) -> list[date]:

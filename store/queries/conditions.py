@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Double, Float, Numeric, Text, literal
+from sqlalchemy import ColumnElement, DateTime, Double, Float, Numeric, Text, bindparam, literal
 from sqlalchemy.types import TypeEngine
 
 from store.queries.errors import InvalidParameter
@@ -49,13 +49,13 @@ class Condition:
             return bool(getattr(operator, self.operator)(seen, float(self.value)))
         return bool(getattr(operator, self.operator)(seen, self.value))
 
-    def clause(self) -> ColumnElement[bool]:
-        """Return the condition in SQL; null on the left is never true."""
+    def clause(self, name: str | None = None) -> ColumnElement[bool]:
+        """Return the condition in SQL; null on the left is never true. name: of a parameter without value."""
         assert self.expression is not None  # only decisions have none, and they are not asked in SQL
         if isinstance(self.expression, OutcomeTerm):
             return self.expression.holds(*self.asked())
         clause: ColumnElement[bool] = getattr(operator, self.operator)(
-            self.expression, bound(self.value, self.expression.type)
+            self.expression, bound(self.value, self.expression.type, name)
         )
         return clause
 
@@ -67,16 +67,26 @@ class Condition:
         return "in", [text, *([Decimal(text)] if _is_number(text) else [])]
 
 
-def bound(value: Value, type_: TypeEngine[Any]) -> ColumnElement[Any]:
-    """Return the value as a parameter of a statement, to be compared with a column of this type."""
+def bound(value: Value, type_: TypeEngine[Any], name: str | None = None) -> ColumnElement[Any]:
+    """
+    Return the value as a parameter of a statement, to be compared with a column of this type.
+
+    name: of the parameter, which then has no value yet.
+    """
+    given, given_type = given_as(value, type_)
+    return literal(given, given_type) if name is None else bindparam(name, type_=given_type)
+
+
+def given_as(value: Value, type_: TypeEngine[Any]) -> tuple[Any, TypeEngine[Any]]:
+    """Return what is given to the driver, and its type, to be compared with a column of this type."""
     if isinstance(value, datetime):
-        return literal(value, DateTime(timezone=True))
+        return value, DateTime(timezone=True)
     if isinstance(value, str):
-        return literal(value, Text)
+        return value, Text()
     if isinstance(type_, Float):
-        return literal(float(value), Double)
+        return float(value), Double()
     # Decimal: integers beyond 2**53 and numbers in JSON compare exactly.
-    return literal(Decimal(value), Numeric)
+    return Decimal(value), Numeric()
 
 
 def typed(kind: Kind, parameter: str, value: str) -> Value:

@@ -20,7 +20,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, DateTime, Numeric, Uuid, and_, literal, or_, tuple_
+from sqlalchemy import ColumnElement, DateTime, Numeric, Uuid, and_, bindparam, literal, or_, tuple_
 
 from store.queries.errors import InvalidParameter
 
@@ -89,9 +89,17 @@ class SortKey:
         return self.expression.desc() if self.descending else self.expression.asc()
 
 
-def after(keys: Sequence[SortKey], position: Sequence[Any]) -> ColumnElement[bool]:
-    """Return the condition that holds for the rows behind ``position`` in the order of ``keys``."""
-    bound = [_bound(key.expression, value) for key, value in zip(keys, position, strict=True)]
+def after(keys: Sequence[SortKey], position: Sequence[Any], *, named: bool = False) -> ColumnElement[bool]:
+    """
+    Return the condition that holds for the rows behind ``position`` in the order of ``keys``.
+
+    named: its parameters have no values, but the names that ``given_position`` gives.
+    """
+    pairs = zip(keys, given_position(keys, position).items(), strict=True)
+    bound: list[ColumnElement[Any]] = [
+        bindparam(name, type_=key.expression.type) if named else literal(value, key.expression.type)
+        for key, (name, value) in pairs
+    ]
     if len({key.descending for key in keys}) == 1:
         # A row comparison: the planner can start an index scan there, which it cannot with ORs.
         left, right = tuple_(*(key.expression for key in keys)), tuple_(*bound)
@@ -106,11 +114,15 @@ def after(keys: Sequence[SortKey], position: Sequence[Any]) -> ColumnElement[boo
     return and_(first <= value if keys[0].descending else first >= value, or_(*branches))
 
 
-def _bound(expression: ColumnElement[Any], value: Any) -> ColumnElement[Any]:
+def given_position(keys: Sequence[SortKey], position: Sequence[Any]) -> dict[str, Any]:
+    """Return the values of the parameters of ``after``, in the order of ``keys``."""
+    pairs = zip(keys, position, strict=True)
+    return {f"after_{n}": _given(key.expression, value) for n, (key, value) in enumerate(pairs)}
+
+
+def _given(expression: ColumnElement[Any], value: Any) -> Any:
     if isinstance(expression.type, DateTime):
-        value = datetime.fromisoformat(value)
-    elif isinstance(expression.type, Uuid):
-        value = UUID(value)
-    elif isinstance(expression.type, Numeric):
-        value = Decimal(value)
-    return literal(value, expression.type)
+        return datetime.fromisoformat(value)
+    if isinstance(expression.type, Uuid):
+        return UUID(value)
+    return Decimal(value) if isinstance(expression.type, Numeric) else value

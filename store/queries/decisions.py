@@ -19,7 +19,8 @@ from store.queries.filters import Filters, PageRequest
 from store.queries.losses import of_steps
 from store.queries.outcomes import items_of
 from store.queries.records import NOTHING_LOST, sent_number, step_completeness
-from store.queries.types import DecisionPage, DecisionRecord, Evidence, Missing, StepCompleteness
+from store.queries.types import Evidence, Missing, StepCompleteness
+from store.queries.types_decisions import DecisionPage, DecisionRecord
 from store.queries.vocabulary import OUTCOME
 from store.schema import decisions, runs, steps
 

@@ -10,7 +10,7 @@ from store.estimates import Estimates, Observed, estimate
 from store.ids import run_key
 from store.queries.decisions import attempts_of, combined, split, walk
 from store.queries.filters import Filters
-from store.queries.types import DecisionRecord, StepEstimates
+from store.queries.types_decisions import DecisionRecord, StepEstimates
 
 
 def estimate_decisions(

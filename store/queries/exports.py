@@ -38,7 +38,8 @@ from store.queries.runs import runs_by_key
 from store.queries.status import clock
 from store.queries.steps import in_window, steps_by_key
 from store.queries.steps import matching as matching_steps
-from store.queries.types import DecisionRecord, ItemDecision, RunRecord, StepRecord
+from store.queries.types import RunRecord, StepRecord
+from store.queries.types_decisions import DecisionRecord, ItemDecision
 from store.schema import decisions, runs
 
 BATCH_ROWS = 500

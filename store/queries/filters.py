@@ -6,13 +6,14 @@ understood is refused with its name and the accepted form.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from sqlalchemy import ColumnElement, exists
 
-from store.queries.conditions import Condition, Value, shown, typed
+from store.queries.conditions import Condition, Value, given_as, shown, typed
 from store.queries.derived import of_run
 from store.queries.errors import InvalidParameter
 from store.queries.language import PARAMETER as QUESTION
@@ -23,6 +24,7 @@ from store.schema import runs, steps
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1000
 _STEP_PREFIX = "step."
+_NAME = "given_{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,27 @@ class Filters:
         if self.question is not None:
             clauses.extend(self.question.clauses)
         return clauses
+
+    def form(self) -> tuple[Hashable, dict[str, Any]] | None:
+        """
+        Return what ``named`` depends on, and the values of its parameters.
+
+        None where the statement itself depends on values.
+        """
+        if self.step or self.question is not None:
+            return None
+        form, values = [], {}
+        for position, condition in enumerate(self.own):
+            if not isinstance(condition.expression, ColumnElement):
+                return None
+            form.append((condition.field, condition.name, condition.operator, type(condition.value)))
+            given, _ = given_as(condition.value, condition.expression.type)
+            values[_NAME.format(position)] = given
+        return tuple(form), values
+
+    def named(self) -> list[ColumnElement[bool]]:
+        """Return ``clauses`` with parameters that have no values, but the names that ``form`` gives."""
+        return [condition.clause(_NAME.format(position)) for position, condition in enumerate(self.own)]
 
     def identity(self, name: str) -> str:
         """Return the canonical text of the list asked for, which its cursors are bound to."""

@@ -16,14 +16,17 @@ from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, and_, func, select
+from sqlalchemy import BigInteger, Connection, Row, Uuid, and_, bindparam, cast, func, select
 
+from store import kept
 from store.decisions import DecisionColumns, UnknownCodec, unpack
 from store.engine import BINARY
 from store.ids import run_key
+from store.kept import Kept
 from store.queries.baseline import BASELINE_RUNS, as_sent, runs_of_the_kind
 from store.queries.evidence import Decided, of_run
 from store.queries.figures import Figures, Recorded, figures
+from store.queries.keys import among, of_keys
 from store.schema import decisions, runs, steps
 
 EVIDENCE_RUNS = 40
@@ -107,6 +110,17 @@ class Remembered(NamedTuple):
     figures: dict[str, Figures]
 
 
+_DAY = Kept(
+    select(runs.c.run_key, runs.c.run_day).where(runs.c.run_key == bindparam("asked_run", type_=Uuid))
+)
+_ITEMS = Kept(
+    select(decisions.c.run_key, cast(func.sum(decisions.c.item_count), BigInteger).label("total"))
+    .where(among(decisions))
+    .group_by(decisions.c.run_key),
+    opens_few=True,
+)
+
+
 def habits(
     connection: Connection,
     known: Known,
@@ -122,13 +136,14 @@ def habits(
     A pipeline without a name has no baseline. Five statements, all by primary key but that for the runs.
     What is ``known`` of others is not read again. bad: as for ``baseline``.
     """
-    named = select(runs.c.run_key, runs.c.run_day).where(runs.c.run_key == run_key(run_id))
-    found = connection.execute(named).one_or_none()
-    if found is None or pipeline is None:
+    if pipeline is None:
         return NO_HABITS
-    own = Key(found.run_key, found.run_day)
-    latest = runs_of_the_kind(pipeline, pipeline_version, run_id, limit, bad)
-    others = [Key(row.run_key, row.run_day) for row in connection.execute(latest)]
+    (found,) = kept.rows(connection, (_DAY, {"asked_run": run_key(run_id)}))
+    if not found:
+        return NO_HABITS
+    own = Key(found[0]["run_key"], found[0]["run_day"])
+    latest = runs_of_the_kind(connection, pipeline, pipeline_version, run_id, limit, bad)
+    others = [Key(one.run_key, one.run_day) for one in latest]
     opened = {row.run_key for row in affordable(connection, [own, *others[:EVIDENCE_RUNS]])}
     by_run = read_figures(connection, known, others, opened, own)
     return Habits(by_run[own.run_key], [by_run[row.run_key] for row in others])
@@ -241,16 +256,9 @@ def _evidence(connection: Connection, found: Sequence[Key]) -> dict[StepKey, lis
 
 
 def affordable(connection: Connection, found: Sequence[Key], most: int = EVIDENCE_ITEMS) -> list[Key]:
-    """The first of the runs, until they have too many decisions together; none when the first has."""
-    statement = (
-        select(decisions.c.run_key, func.sum(decisions.c.item_count).label("total"))
-        .where(
-            decisions.c.run_key.in_([row.run_key for row in found]),
-            decisions.c.run_day.in_(sorted({row.run_day for row in found})),
-        )
-        .group_by(decisions.c.run_key)
-    )
-    items = {row.run_key: row.total for row in connection.execute(statement)}
+    """The first of the runs, of which there are some, until they have too many decisions together."""
+    (counted,) = kept.rows(connection, (_ITEMS, of_keys(found)))
+    items = {row["run_key"]: row["total"] for row in counted}
     chosen, left = [], most
     for row in found:
         left -= items.get(row.run_key, 0)

@@ -25,7 +25,7 @@ from store.queries.derived import STEP_ATTEMPT, of_run, of_step
 from store.queries.filters import Filters, PageRequest
 from store.queries.outcome_terms import ITEM
 from store.queries.outcomes import of_item
-from store.queries.types import ItemCompleteness, ItemDecision, ItemHistory
+from store.queries.types_decisions import ItemCompleteness, ItemDecision, ItemHistory
 from store.schema import decisions, runs, steps
 
 MAX_STEPS = 20_000

@@ -13,7 +13,8 @@ from store.queries.chunks import may_name, readable
 from store.queries.decisions import decision_record
 from store.queries.outcomes import of_item
 from store.queries.steps import named_steps_of_run, steps_of_run
-from store.queries.types import Journey, JourneyStep, RunRecord, StepRecord
+from store.queries.types import RunRecord, StepRecord
+from store.queries.types_decisions import Journey, JourneyStep
 from store.queries.types_outcomes import OutcomeRecord
 from store.schema import decisions, runs
 

@@ -48,7 +48,8 @@ from store.queries.errors import InvalidParameter
 from store.queries.filters import Filters, PageRequest
 from store.queries.keys import among, of_asked, of_keys
 from store.queries.records import CHUNK_MISSING, CHUNKS, EXPIRED, Lost, loss_record
-from store.queries.types import ListCompleteness, LossRecord, LossTotal, LossTotals, Missing, Page
+from store.queries.types import ListCompleteness, Missing, Page
+from store.queries.types_losses import LossRecord, LossTotal, LossTotals
 from store.schema import artifacts, decisions, losses, runs, sender_losses, steps
 
 _NO_RUN = UUID(int=0)

@@ -26,8 +26,7 @@ from store.queries.metrics_groups import (
     step_fields,
     total,
 )
-from store.queries.types import ReasonMetrics, StepMetrics
-from store.queries.types_metrics import MetricsPage
+from store.queries.types_metrics import MetricsPage, ReasonMetrics, StepMetrics
 from store.schema import runs, steps
 
 __all__ = ["BUCKETS", "GROUP_BY", "Grouping", "parse_grouped", "reason_metrics", "step_metrics"]

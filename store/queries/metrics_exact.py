@@ -17,8 +17,7 @@ from store.queries.metrics_groups import (
     step_fields,
     total,
 )
-from store.queries.types import Distribution, StepMetrics
-from store.queries.types_metrics import MetricsPage
+from store.queries.types_metrics import Distribution, MetricsPage, StepMetrics
 from store.schema import runs, steps
 from store.schema_rollups import VALUES
 

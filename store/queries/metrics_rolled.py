@@ -43,8 +43,7 @@ from store.queries.metrics_groups import (
     step_fields,
     total,
 )
-from store.queries.types import Distribution, StepMetrics
-from store.queries.types_metrics import MetricsPage, Resolution
+from store.queries.types_metrics import Distribution, MetricsPage, Resolution, StepMetrics
 from store.schema import steps
 from store.schema_rollups import VALUES, step_hours
 

@@ -11,7 +11,6 @@ from store.queries.types import (
     CountsByVerdict,
     Evidence,
     FlagRecord,
-    LossRecord,
     Missing,
     RunCompleteness,
     RunRecord,
@@ -19,6 +18,7 @@ from store.queries.types import (
     StepCompleteness,
     StepRecord,
 )
+from store.queries.types_losses import LossRecord
 from store.queries.types_outcomes import OutcomeRecord
 
 CHUNK_MISSING = "chunk_missing"

@@ -6,12 +6,25 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, Connection, Text, and_, func, literal, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    func,
+    select,
+)
 
 from store.decision_text import open_columns
 from store.decisions import DecisionColumns, text_bytes
 from store.engine import BINARY
 from store.ids import run_key
+from store.kept import Kept, rows
 from store.queries.chunks import readable
 from store.schema import decisions, runs, steps
 
@@ -50,21 +63,17 @@ def run_columns(
     Where they are more than ``limit`` or ``MAX_PACKED_BYTES``, the smallest steps are read, and of those the
     first that unpack to ``MAX_TEXT_BYTES``. Three statements by primary key.
     """
-    key = run_key(run_id)
-    day = select(runs.c.run_day).where(runs.c.run_key == key).scalar_subquery()
-    of_run = (decisions.c.run_key == key, decisions.c.run_day == day)
+    of_run = {"asked_run": run_key(run_id)}
+    listed, spans = rows(connection, (_LISTED, of_run), (_SPANS, of_run))
     sizes: Counter[StepKey] = Counter()
     packed_bytes: Counter[StepKey] = Counter()
     closed: set[StepKey] = set()
-    place = (decisions.c.step_id, decisions.c.attempt_key)
-    # Of columns stored out of line the length is known without fetching them.
-    length = func.coalesce(func.octet_length(decisions.c.data), 0)
-    listed = select(*place, decisions.c.item_count, length, readable(decisions)).where(*of_run)
-    for step_id, attempt_key, count, packed, opens in connection.execute(listed):
-        sizes[step_id, attempt_key] += count
-        packed_bytes[step_id, attempt_key] += packed
-        if not opens:
-            closed.add((step_id, attempt_key))
+    for row in listed:
+        step = (row["step_id"], row["attempt_key"])
+        sizes[step] += row["item_count"]
+        packed_bytes[step] += row["packed"]
+        if not row["opens"]:
+            closed.add(step)
     asked = sizes.keys() & set(wanted)
     chosen: set[StepKey] = set()
     left, left_bytes = limit, MAX_PACKED_BYTES
@@ -74,28 +83,52 @@ def run_columns(
             chosen.add(step)
     found: dict[StepKey, list[DecisionColumns]] = {}
     if chosen:
-        # By attempt as well: another one of the step may be of any size.
-        names = (literal(list(part), ARRAY(Text())) for part in zip(*chosen, strict=True))
-        named = func.unnest(*names).table_valued("step_id", "attempt_key", name="chosen").render_derived()
-        chunks = connection.execute(
-            select(*place, decisions.c.data)
-            .join(named, and_(place[0] == named.c.step_id, place[1] == named.c.attempt_key))
-            .where(*of_run)
-            .order_by(*place, decisions.c.chunk_index),
-            execution_options=BINARY,
-        )
-        found, too_long = _opened(chunks)
+        steps_of, attempts_of = zip(*chosen, strict=True)
+        named = {"chosen_steps": list(steps_of), "chosen_attempts": list(attempts_of)}
+        # Any number of them is asked for, so that no plan is good for all (``store.kept``).
+        found, too_long = _opened(connection.execute(_CHUNKS, of_run | named, execution_options=BINARY))
         chosen -= too_long
-    spans = connection.execute(
-        select(steps.c.step_id, steps.c.attempt_key, steps.c.parent_span_id).where(
-            steps.c.run_key == key, steps.c.run_day == day, steps.c.parent_span_id.is_not(None)
-        )
-    )
     return RunColumns(
         found,
         frozenset(asked - chosen),
-        {(row.step_id, row.attempt_key): row.parent_span_id.hex() for row in spans},
+        {(row["step_id"], row["attempt_key"]): row["parent_span_id"].hex() for row in spans},
     )
+
+
+def _of_run(table: Table) -> tuple[ColumnElement[bool], ...]:
+    key = bindparam("asked_run", type_=Uuid)
+    day = select(runs.c.run_day).where(runs.c.run_key == key).scalar_subquery()
+    return table.c.run_key == key, table.c.run_day == day
+
+
+def _chunks() -> Select[Any]:
+    # By attempt as well: another one of the step may be of any size.
+    names = (bindparam(name, type_=ARRAY(Text)) for name in ("chosen_steps", "chosen_attempts"))
+    named = func.unnest(*names).table_valued("step_id", "attempt_key", name="chosen").render_derived()
+    return (
+        select(*_PLACE, decisions.c.data)
+        .join(named, and_(_PLACE[0] == named.c.step_id, _PLACE[1] == named.c.attempt_key))
+        .where(*_of_run(decisions))
+        .order_by(*_PLACE, decisions.c.chunk_index)
+    )
+
+
+_PLACE = (decisions.c.step_id, decisions.c.attempt_key)
+_LISTED = Kept(
+    select(
+        *_PLACE,
+        decisions.c.item_count,
+        # Of columns stored out of line the length is known without fetching them.
+        func.coalesce(func.octet_length(decisions.c.data), 0).label("packed"),
+        readable(decisions).label("opens"),
+    ).where(*_of_run(decisions))
+)
+_SPANS = Kept(
+    select(steps.c.step_id, steps.c.attempt_key, steps.c.parent_span_id).where(
+        *_of_run(steps), steps.c.parent_span_id.is_not(None)
+    )
+)
+_CHUNKS = _chunks()
 
 
 def _opened(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
@@ -14,18 +15,20 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    exists,
     func,
+    or_,
     select,
     true,
     tuple_,
 )
 from sqlalchemy.sql.visitors import iterate
 
-from store.kept import Kept, Rows, rows
+from store.kept import Forms, Kept, Rows, rows
 from store.queries import bounds, losses
 from store.queries.artifacts import of_one_step
 from store.queries.chunks import evidence
-from store.queries.cursor import Cursors, SortKey, after
+from store.queries.cursor import Cursors, SortKey, after, given_position
 from store.queries.derived import of_run, of_step, ordinals
 from store.queries.filters import Filters, PageRequest
 from store.queries.keys import STEP_KEY, asked, in_days, of_asked, of_keys, values, wanted
@@ -37,12 +40,8 @@ from store.schema import runs, steps
 MAX_STEPS = 1000
 """How many steps of a run are answered in one piece."""
 
-_ORDER = (
-    SortKey(steps.c.started_at, descending=True),
-    SortKey(steps.c.run_key),
-    SortKey(steps.c.step_id),
-    SortKey(steps.c.attempt_key),
-)
+_ORDER_NAMES = ("started_at", "run_key", "step_id", "attempt_key")
+_ORDER = tuple(SortKey(steps.c[name], descending=name == "started_at") for name in _ORDER_NAMES)
 
 
 def list_steps(
@@ -55,20 +54,48 @@ def list_steps(
     planner takes (step_type, drop_ratio, started_at) instead.
     """
     question = filters.identity("steps")
-    statement = matching(filters).where(*in_window(connection, filters))
-    statement = statement.add_columns(steps.c.started_at).limit(page.limit + 1)
-    if page.cursor is not None:
-        statement = statement.where(after(_ORDER, cursors.decode(question, page.cursor)))
-    found = connection.execute(statement).all()
+    start = None if page.cursor is None else cursors.decode(question, page.cursor)
+    found = _found(connection, filters, start, page.limit + 1)
     more, found = len(found) > page.limit, found[: page.limit]
-    last = found[-1] if more else None
-    position = None if last is None else [last.started_at, last.run_key, last.step_id, last.attempt_key]
-    return _page(steps_by_key(connection, found), cursors, question, position)
+    position = [found[-1][name] for name in _ORDER_NAMES] if more else None
+    keys = [tuple(row[name] for name, _ in STEP_KEY) for row in found]
+    return _page(steps_by_key(connection, keys), cursors, question, position)
+
+
+def _found(
+    connection: Connection, filters: Filters, start: Sequence[Any] | None, limit: int
+) -> Sequence[Row]:
+    """The first keys behind ``start``, with started_at."""
+    days = bounds.kept_days(connection, "steps", bounds.window(filters.own))
+    form = filters.form()
+
+    def build() -> Select[Any]:
+        clauses = filters.clauses() if form is None else filters.named()
+        statement = (
+            _matching(clauses).where(*bounds.within(steps, days, named=True)).add_columns(steps.c.started_at)
+        )
+        if start is not None:
+            statement = statement.where(after(_ORDER, start, named=True))
+        return statement.limit(bindparam("asked_limit", type_=Integer))
+
+    given = {"asked_limit": limit, **bounds.given_days(days)}
+    if start is not None:
+        given |= given_position(_ORDER, start)
+    if form is None:
+        return connection.execute(build(), given).mappings().all()
+    # Which parameters there are says whether there is a start, and how many ranges of days.
+    return _FORMS.rows(connection, (form[0], *given), build, {**given, **form[1]})
+
+
+_FORMS = Forms(most=256)
 
 
 def matching(filters: Filters) -> Select[Any]:
     """Return the keys of the steps that satisfy all filters, newest start first, ties by key."""
-    clauses = filters.clauses()
+    return _matching(filters.clauses())
+
+
+def _matching(clauses: Sequence[ColumnElement[bool]]) -> Select[Any]:
     matching = select(*(steps.c[name] for name, _ in STEP_KEY)).where(*clauses)
     if any(_reads(clause, runs) for clause in clauses):
         matching = matching.join_from(steps, runs, of_run(steps, runs))
@@ -91,16 +118,32 @@ def steps_by_key(connection: Connection, keys: Sequence[Sequence[Any]]) -> list[
     in_runs = of_keys((key, day) for key, day, *_ in keys)
     shown = {**in_runs, **values(STEP_KEY, keys)}
     found, named = rows(connection, (_SHOWN, shown), (losses.NAMED, in_runs))
+    if any(row["unnumbered"] for row in found):
+        (numbered,) = rows(connection, (_NUMBERS, shown))
+        numbers = {_key(row): row for row in numbered}
+        found = [{**row, **numbers[_key(row)]} for row in found]
     return records(connection, found, named)
 
 
 def _shown(keys: FromClause) -> Select[Any]:
+    # Where every step of a run says its place and attempt, the others of the run need not be read.
+    other = steps.alias()
+    unnumbered = exists().where(
+        of_run(other, steps), in_days(other), or_(other.c.step_index.is_(None), other.c.attempt.is_(None))
+    )
+    as_sent = (steps.c.step_index.label("index"), steps.c.attempt, unnumbered.label("unnumbered"))
+    shown = _statement(steps.join(keys, of_step(steps, keys)), *as_sent)
+    return shown.order_by(*(key.ordered() for key in _ORDER))
+
+
+def _numbers(keys: FromClause) -> Select[Any]:
     # The places in their runs of these steps only, whatever the filters left out.
     of_shown = select(keys.c.run_key, keys.c.run_day)
     numbered = ordinals(
         lambda step: and_(tuple_(step.c.run_key, step.c.run_day).in_(of_shown), in_days(step))
     )
-    return _statement(numbered).join(keys, of_step(steps, keys)).order_by(*(key.ordered() for key in _ORDER))
+    columns = (numbered.c[name] for name in ("run_key", "step_id", "attempt_key", "index", "attempt"))
+    return select(*columns).join(keys, of_step(numbered, keys))
 
 
 def steps_of_run(connection: Connection, run_id: str, *, limit: int = MAX_STEPS) -> list[StepRecord]:
@@ -152,23 +195,22 @@ def records(connection: Connection, found: Sequence[Row], named: Rows | None = N
     lost = losses.of_steps(connection, found, named)
     if not lost:
         return [step_record(row) for row in found]
-    keys = ((row["run_key"], row["step_id"], row["attempt_key"]) for row in found)
-    return [step_record(row, lost.get(key, NOTHING_LOST)) for row, key in zip(found, keys, strict=True)]
+    return [step_record(row, lost.get(_key(row), NOTHING_LOST)) for row in found]
 
 
-def _statement(numbered: FromClause) -> Select[Any]:
+def _key(row: Row) -> tuple[UUID, str, str]:
+    return row["run_key"], row["step_id"], row["attempt_key"]
+
+
+def _statement(asked: FromClause, *numbers: ColumnElement[Any]) -> Select[Any]:
+    """What ``records`` takes; asked: ``steps`` and what says which; numbers: columns index, attempt, more."""
     found, attached = evidence(steps, in_days), of_one_step(steps, in_days)
     return (
         select(
             *(column for column in steps.c if column.name not in _OVERRIDDEN),
             _RUN.c.run_id,
             *(func.coalesce(steps.c[name], _RUN.c[name]).label(name) for name in _IDENTITY),
-            numbered.c.index,
-            numbered.c.attempt,
-            numbered.c.sort_index,
-            numbered.c.sort_started_at,
-            numbered.c.sort_entering,
-            numbered.c.sort_ended_at,
+            *numbers,
             found.c.grade.label("evidence"),
             found.c.expired.label("decisions_expired"),
             found.c.stored.label("decisions_stored"),
@@ -177,7 +219,7 @@ def _statement(numbered: FromClause) -> Select[Any]:
             found.c.error.label("chunk_error"),
             attached.c.artifacts,
         )
-        .join_from(steps, numbered, of_step(steps, numbered))
+        .select_from(asked)
         .join(_RUN, true())
         .join(found, true())
         .join(attached, true())
@@ -212,9 +254,13 @@ _RUN_ORDER_NAMES = (
     "attempt_key",
 )
 _RUN_ORDER = tuple(SortKey(_NUMBERED.c[name]) for name in _RUN_ORDER_NAMES)
-_OF_RUN = _statement(_NUMBERED).order_by(*(key.ordered() for key in _RUN_ORDER))
+_OF_RUN = _statement(
+    steps.join(_NUMBERED, of_step(steps, _NUMBERED)),
+    *(_NUMBERED.c[name] for name in ("index", "attempt", *_RUN_ORDER_NAMES[:4])),
+).order_by(*(key.ordered() for key in _RUN_ORDER))
 _FIRST_OF_RUN = Kept(_OF_RUN.limit(bindparam("asked_steps", type_=Integer)), opens_few=True)
 _SHOWN = Kept(_shown(wanted(STEP_KEY)), opens_few=True)
+_NUMBERS = Kept(_numbers(wanted(STEP_KEY)), opens_few=True)
 
 
 def _page(

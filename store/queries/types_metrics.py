@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from store.queries.types import Page
@@ -26,3 +28,43 @@ class MetricsPage(Page[T_co]):
 
     resolution: Resolution | None = None
     """Of the percentiles; None = they are exact, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Exact statistics over steps; all None when no step has the value."""
+
+    mean: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """Steps of one group (and time bucket) in numbers."""
+
+    group: Mapping[str, str | None]
+    """Column of ``group_by`` to its value, in the order asked for."""
+    bucket_start: datetime | None
+    steps: int
+    errors: int
+    candidates_in: int | None
+    """Sum over the steps that have it; None when none has."""
+    candidates_out: int | None
+    drop_ratio: Distribution
+    duration_ms: Distribution
+    score_mean: Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonMetrics:
+    """One reason of one group (and time bucket)."""
+
+    group: Mapping[str, str | None]
+    bucket_start: datetime | None
+    reason: str
+    count: int
+    share: float | None
+    """Of all reasons counted in the same group and bucket, 0 to 1; None when they sum to 0."""

@@ -19,6 +19,7 @@ from rich.console import Console
 from cli.demo import PIPE_WIDTH
 from cli.demo_print import print_story
 from cli.demo_story import Question, Story
+from tests.fixtures.command import xray
 from tests.fixtures.services import ROOT, environment
 from tests.fixtures.waiting import wait_until
 
@@ -46,15 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def story(folder: Path) -> Any:
     """What ``xray demo --json`` prints; it must have ended with 0."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", "demo", "--json"],
-        cwd=ROOT,
-        env=environment({"TMPDIR": str(folder)}),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+    done = xray("demo", "--json", TMPDIR=str(folder))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

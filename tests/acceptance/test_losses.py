@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import httpx
 
 from tests.fixtures import otlp
-from tests.fixtures.services import ROOT, ServiceProcess, environment
+from tests.fixtures.command import answered
+from tests.fixtures.services import ServiceProcess
 
 RUN = {"xray.run.id": "run-1", "xray.pipeline.name": "shop"}
 LOST = {
@@ -30,20 +29,6 @@ def send(server: ServiceProcess, *requests: otlp.Request) -> list[httpx.Response
         answers = [otlp.post(client, request) for request in requests]
     assert [answer.status_code for answer in answers] == [200] * len(answers)
     return answers
-
-
-def printed(server: ServiceProcess, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments, "--url", server.api],
-        cwd=ROOT,
-        env=environment({}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_losses_that_a_sender_reports(xray_up: ServiceProcess) -> None:
@@ -67,14 +52,14 @@ def test_losses_that_a_sender_reports(xray_up: ServiceProcess) -> None:
     assert (run["completeness"]["state"], run["completeness"]["evidence"]) == ("partial", "partial")
     assert [missing["count"] for missing in run["completeness"]["missing"]] == [2, 5000]
 
-    assert "5,000 decisions, dropped from the sender's queue" in printed(xray_up, "run", "run-1")
-    assert "5,000 decisions, dropped from the sender's queue" in printed(xray_up, "explain", "run-1")
-    table = printed(xray_up, "losses", "--run", "run-1")
+    assert "5,000 decisions, dropped from the sender's queue" in answered(xray_up, "run", "run-1")
+    assert "5,000 decisions, dropped from the sender's queue" in answered(xray_up, "explain", "run-1")
+    table = answered(xray_up, "losses", "--run", "run-1")
     assert [line.split()[-3:] for line in table.splitlines()[1:]] == [
         ["client_queue", "artifacts", "2"],
         ["client_queue", "decisions", "5,000"],
     ]
-    totals = json.loads(printed(xray_up, "losses", "--totals", "--json"))
+    totals = json.loads(answered(xray_up, "losses", "--totals", "--json"))
     assert [(total["cause"], total["what"], total["count"]) for total in totals["items"]] == [
         ("client_queue", "artifacts", 4),
         ("client_queue", "decisions", 10_000),

@@ -13,6 +13,7 @@ import httpx
 import psycopg
 import pytest
 
+from api.alerts import asking
 from api.alerts.addresses import AddressProblem, check_url, is_public, origin, resolved
 from api.alerts.asking import ask
 from api.alerts.declared import RuleProblem, rule, taken_apart
@@ -27,7 +28,17 @@ from store.contract_shelf import ContractResult, ContractShelf, due, note
 from store.database import libpq_url
 from store.reader import Reader
 from store.settings import load
-from tests.fixtures.reading import START, RestServer, Shelf, ns, run_copy, seconds, step_copy
+from tests.fixtures.reading import (
+    START,
+    Clock,
+    RestServer,
+    Shelf,
+    ns,
+    run_copy,
+    run_start,
+    seconds,
+    step_copy,
+)
 from tests.fixtures.webhooks import Receiver, receiving
 
 SECRET = "not-to-be-seen-anywhere"
@@ -139,6 +150,38 @@ def test_a_rule_on_runs(shelf: Shelf, reader: Reader, bad: int, fires: bool):
     assert readings(reader, runs={"where": 'pipeline = "q"'}, below=1) == [({}, 0.0, True)]
 
 
+def test_runs_that_cannot_be_told_neither_fire_nor_resolve(shelf: Shelf, reader: Reader, clock: Clock):
+    """A run that went silent counts on neither side: where it would decide, nothing can be told."""
+    for at, outcome in enumerate(("no_match", "matched", "matched")):
+        shelf.put(run_copy(f"r{at}", at, pipeline="p", outcome=outcome))
+    shelf.put(run_start("silent", 3, timeout_s=10.0))
+    clock.now = NOW
+    where = {"where": 'outcome = "no_match"'}
+    assert readings(reader, runs=where, at_least=1) == [({}, 1.0, True)]
+    assert readings(reader, runs=where, above=1) == [({}, 1.0, None)]
+    assert readings(reader, runs=where, above=2) == [({}, 1.0, False)]
+    share = where | {"figure": "share"}
+    assert readings(reader, runs=share, at_least=0.25) == [({}, 0.25, True)]
+    assert readings(reader, runs=share, above=0.25) == [({}, 0.25, None)]
+    assert readings(reader, runs=share, above=0.5) == [({}, 0.25, False)]
+
+
+@pytest.mark.parametrize("kind", ["steps", "reason"])
+def test_groups_are_bounded(shelf: Shelf, reader: Reader, monkeypatch: pytest.MonkeyPatch, kind: str):
+    """Page by page up to the bound, and not one more."""
+    for at in range(4):
+        shelf.put(step_copy("r", f"s{at}", at, name=f"s{at}", reason_codes=("dear",), reason_counts=(1,)))
+    monkeypatch.setattr(asking, "_PAGE", 1)
+    question: dict[str, Any] = {
+        "steps": {"figure": "steps"},
+        "reason": {"reason": "dear", "figure": "count"},
+    }[kind]
+    asked: dict[str, Any] = {kind: question | {"group_by": ["name"]}, "at_least": 1}
+    assert len(readings(reader, **asked)) == 4
+    monkeypatch.setattr(asking, "MAX_GROUPS", 2)
+    assert len(readings(reader, **asked)) == 2
+
+
 class _Checked:
     """Knows one state of every contract."""
 
@@ -153,6 +196,7 @@ class _Checked:
 def test_a_rule_on_a_contract(shelf: Shelf, reader: Reader):
     """Violated fires, held does not, and what is unknown or not checked cannot be told."""
     declared = rule({"contract": {"id": "c"}}, "r")
+    assert declared.limit == ("at_least", 1.0)
     expected = {"violated": True, "held": False, "unknown": None, None: None}
     for state, holds in expected.items():
         assert ask(reader, _Checked(state), declared, NOW)[0].holds is holds
@@ -170,9 +214,18 @@ def test_a_rule_on_a_contract(shelf: Shelf, reader: Reader):
             {"steps": {"figure": "errors", "group_by": ["colour"]}},
             "steps.group_by.0: Input should be 'pipeline'",
         ),
+        ({"steps": None, "runs": {"where": "speed > 1"}}, "runs.where: q, column 1: speed"),
+        (
+            {"steps": None, "runs": {"where": "duration_ms > 1", "among": "speed > 1"}},
+            "runs.among: q, column 1: speed",
+        ),
+        ({"steps": None, "reason": {"reason": "dear", "where": "speed > 1"}}, "reason.where: "),
+        ({"steps": None, "contract": {"id": "c"}}, "above is not asked: a contract is violated or it is not"),
         ({"for": "soon"}, "for: must be a length of time"),
         ({"webhooks": []}, "webhooks: "),
         ({"webhooks": ["ftp://hooks.example/x"]}, "webhooks.0: must be a URL like https://host/path"),
+        ({"webhooks": ["https://hooks.example:99999/x"]}, "webhooks.0: must be a URL like https://host/path"),
+        ({"webhooks": ["https://hooks.example/x#y"]}, "webhooks.0: must not hold a fragment"),
         ({"webhooks": ["http://user:pw@hooks.example/x"]}, "webhooks.0: must not hold a user"),
         ({"webhooks": ["http://127.0.0.1/x"]}, "webhooks.0: is no public address"),
         ({"webhooks": ["http://[::ffff:10.0.0.1]/x"]}, "webhooks.0: is no public address"),
@@ -189,6 +242,8 @@ def test_what_is_no_rule_is_pointed_at(changes: dict[str, Any], problem: str):
         "webhooks": ["https://hooks.example/t0ken"],
     } | changes
     document = {name: value for name, value in document.items() if value is not None}
+    with pytest.raises(RuleProblem, match="must be a JSON object"):
+        taken_apart([document], "r", allow_private=False)
     with pytest.raises(RuleProblem) as refusal:
         taken_apart(document, "r", allow_private=False)
     assert problem in str(refusal.value)
@@ -332,6 +387,8 @@ def test_what_ends_is_told(shelf: Shelf, desk: Desk, receiver: Receiver):
     shelf.put(run_copy("r1", pipeline="p"))
     desk.evaluate()
     assert desk.states("ends") == ["firing"]
+    next_at = desk.client.get("/alerts/ends").json()["next_evaluation_at"]
+    assert datetime.fromisoformat(next_at) == desk.at + timedelta(minutes=1)
     shelf.put(run_copy("r2", pipeline="p", status="crashed"))
     assert desk.client.delete("/alerts/ends").status_code == 204
     assert desk.client.delete("/alerts/ends").status_code == 404
@@ -448,6 +505,9 @@ def test_a_dry_run_says_what_it_would_have_told(shelf: Shelf, desk: Desk, receiv
     assert desk.client.post("/alerts/dry/dry-run", json=long).json()["evaluations"] == MAX_EVALUATIONS
     assert receiver.requests == []
     assert desk.client.post("/alerts/dry/dry-run", json={}).status_code == 422
+    turned = {"started_after": span["started_before"], "started_before": span["started_after"]}
+    assert desk.client.post("/alerts/dry/dry-run", json=turned).status_code == 422
+    assert desk.client.put("/alerts/dry", json={"webhooks": [receiver.url]}).status_code == 422
     assert desk.client.post("/alerts/nobody/dry-run", json=span).status_code == 404
 
 

@@ -98,6 +98,7 @@ def test_overlap_and_too_few_runs(shelf, rest):
     answer = rest.get("/api/v1/compare", params=asked).json()
     assert (answer["bad"]["found"], answer["good"]["found"], answer["in_both"]) == (0, 8, 4)
     assert "Left out as both bad and good: 4." in answer["summary"]
+    assert answer["summary"][0] == "0 of 0 bad runs beside 0 of 8 good ones."
     answer = rest.get("/api/v1/compare", params={"bad": 'outcome = "no_match"'}).json()
     assert (answer["tests"], answer["items"]) == (0, [])
     assert "Too few runs" in answer["summary"][-1]

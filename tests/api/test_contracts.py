@@ -16,18 +16,21 @@ import psycopg
 import pytest
 import yaml
 
+from api.alerts.asking import ask
+from api.alerts.declared import rule as alert_rule
 from api.app import create_app
 from api.contracts.checking import Scope, check
 from api.contracts.continuous import EVERY, check_due
 from api.contracts.declared import ContractProblem, contract, contracts, load
 from api.contracts.judging import Bounds, judge, share
 from api.routes.contracts import storing
-from api.schemas_contracts import in_words
+from api.schemas_contracts import in_words, overall
 from api.settings import ApiSettings
 from store.contract_shelf import ContractShelf
 from store.database import libpq_url
+from store.queries.types_metrics import MetricsPage, Resolution
 from store.reader import Reader
-from store.rows import Loss
+from store.rows import Loss, RunWait
 from store.settings import load as load_settings
 from tests.fixtures.reading import (
     START,
@@ -114,6 +117,10 @@ def test_shares_are_exact():
         ),
         ("contracts: [{id: a, window: soon, item: {id: x, reaches: {name: r}}}]", "window: must be a length"),
         ("contracts: [{id: a, limit: 3, item: {id: x, reaches: {name: r}}}]", "limit: is no key of this"),
+        (
+            "contracts: [{id: a, steps: 'speed > 1', figure: {of: duration_ms.p95, below: 1}}]",
+            "steps: q, column 1: speed is no field of steps",
+        ),
         ("contracts: [{id: a, figure: {below: 1}}]", "figure.of: is needed"),
         ("contracts: [a, b", "line 1, column"),
         (
@@ -171,15 +178,18 @@ def test_runs_that_cannot_be_told_make_it_unknown(shelf: Shelf, reader: Reader, 
     assert (found.state, found.because) == ("unknown", "no runs to judge")
     filled(shelf, [10, 10])
     shelf.put(run_start("silent", 0, timeout_s=10.0))
-    shelf.put(run_start("running", 0))
+    shelf.put(run_start("running", 0), run_start("asleep", 0), RunWait("asleep", ns(seconds(5)), None))
     clock.now = START + timedelta(seconds=60)
     found = check(reader, never, Scope())
-    assert (found.state, found.n, found.unsure, found.pending) == ("unknown", 3, 1, 1)
+    assert (found.state, found.n, found.unsure, found.pending) == ("unknown", 3, 1, 2)
     assert in_words(found) == ("0 % to 33.33 % of 3 runs, at most 0 %: the record of 1 of 3 runs cannot tell")
     half = declared(share_of_runs={"where": DRASTIC, "at_most": "34 %"})
     assert check(reader, half, Scope()).state == "held"
     shelf.put(Loss("r0", "client_queue", "steps", "report-1", 1))
     assert check(reader, half, Scope()).unsure == 2
+    some = declared(share_of_runs={"where": "step.drop_ratio > 0.05", "at_least": "50 %"})
+    found = check(reader, some, Scope())
+    assert (found.state, found.low, found.high, found.unsure) == ("unknown", 1 / 3, 1.0, 2)
     shelf.put(Loss("r1", "refused", "steps", "f/1/end", 1, "f", "1"))
     assert check(reader, half, Scope()).unsure == 2, "that step came in by another way"
 
@@ -206,10 +216,54 @@ def test_a_figure_of_steps(shelf: Shelf, reader: Reader, limit: dict[str, float]
     shelf.put(running, step_copy("r8", "other", 8, end_ns=ns(seconds(20))))
     median = declared(steps='name = "rank"', figure={"of": "duration_ms.p50", **limit})
     found = check(reader, median, Scope())
-    assert (found.state, found.n, found.low) == (state, 3, 100.0)
+    assert (found.state, found.n, found.low, found.because) == (state, 3, 100.0, None)
     if state == "violated":
-        assert found.evidence
+        beyond = {"r1", "r2"} if {"at_most", "below"} & limit.keys() else {"r0", "r1"}
+        assert {each.run_id for each in found.evidence} == beyond
     assert check(reader, median, Scope(pipeline="another")).state == "unknown"
+
+
+def test_steps_without_the_figure_are_nothing_to_judge(shelf: Shelf, reader: Reader):
+    """Steps are there, and no score of them: that is said, and not that the record is incomplete."""
+    shelf.put(step_copy("r1", "f", 0))
+    scored = declared(figure={"of": "score_mean.p50", "at_least": 0.5})
+    found = check(reader, scored, Scope())
+    assert (found.state, found.n, found.because) == ("unknown", 1, "no steps to judge")
+
+
+@pytest.mark.parametrize(
+    ("figure", "limit", "state"),
+    [
+        ("duration_ms.p50", 102.1, "held"),
+        ("duration_ms.p50", 101.0, "unknown"),
+        ("duration_ms.p50", 99.0, "unknown"),
+        ("duration_ms.p50", 98.0, "violated"),
+        ("duration_ms.mean", 101.0, "held"),
+        ("duration_ms.mean", 100.0, "violated"),
+        ("drop_ratio.p50", 0.511, "held"),
+        ("drop_ratio.p50", 0.509, "unknown"),
+        ("drop_ratio.p50", 0.489, "violated"),
+    ],
+)
+def test_percentiles_of_long_times_are_known_within_their_resolution(
+    shelf: Shelf, database_url: str, figure: str, limit: float, state: str
+):
+    """Of durations a part of the value, of drop ratios as they are; means are exact. Alert rules do alike."""
+
+    class Coarse(Reader):
+        def step_metrics(self, *args: Any, **options: Any) -> Any:
+            page = super().step_metrics(*args, **options)
+            return MetricsPage(page.items, page.next_cursor, page.completeness, Resolution(0.01, 0.02, 0.02))
+
+    took_ns = 100 * 1_000_000
+    shelf.put(step_copy("r", "f", 0, end_ns=ns(seconds(0)) + took_ns, candidates_in=100, candidates_out=50))
+    with closing(Coarse.open(database_url)) as reader:
+        found = check(reader, declared(figure={"of": figure, "below": limit}), Scope())
+        rule = alert_rule({"steps": {"figure": figure}, "below": limit, "window": "1h"}, "r")
+        (told,) = ask(reader, lambda *_: None, rule, START + timedelta(minutes=10))
+    assert found.state == state
+    assert told.holds == {"held": True, "violated": False, "unknown": None}[state]
+    assert ("resolution of percentiles" in (found.because or "")) == (state == "unknown")
 
 
 @pytest.mark.parametrize(("dear", "state"), [(20, "held"), (21, "violated")])
@@ -250,6 +304,8 @@ def test_an_item_reaches_a_step(shelf: Shelf, reader: Reader):
     put("missed", 20, ["y", "z"])
     found = check(reader, canary, Scope())
     assert (found.state, found.n, [each.run_id for each in found.evidence]) == ("violated", 3, ["missed"])
+    shelf.put(run_start("running", 30))
+    assert (check(reader, canary, Scope()).n, check(reader, canary, Scope()).pending) == (3, 1)
     some = declared(item={"id": "x", "reaches": {"step_type": "rank"}, "at_least": "33 %"})
     assert check(reader, some, Scope()).state == "held"
     few = declared(item={"id": "x", "reaches": {"step_type": "rank"}, "at_most": "33 %"})
@@ -291,6 +347,11 @@ def test_the_scope_bounds_what_is_judged(shelf: Shelf, reader: Reader):
     assert check(reader, never, Scope(started_after=seconds(1))).state == "held"
     assert check(reader, never, Scope(started_before=seconds(1))).n == 1
     assert check(reader, never, Scope(pipeline="q")).state == "unknown"
+    # What a run did as a whole is worked out from its steps, for either side.
+    dropping = declared(runs="drop_ratio > 0.9", share_of_runs={"where": 'pipeline = "p"', "at_most": 0})
+    assert (check(reader, dropping, Scope()).state, check(reader, dropping, Scope()).n) == ("violated", 1)
+    dropped = declared(runs='pipeline = "p"', share_of_runs={"where": "drop_ratio > 0.9", "at_most": 0})
+    assert (check(reader, dropped, Scope()).state, check(reader, dropped, Scope()).n) == ("violated", 3)
 
 
 @pytest.fixture
@@ -301,6 +362,13 @@ def served(database_url: str, reader: Reader) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"{server.url}/api/v1", timeout=30.0, trust_env=False) as client:
         yield client
     server.stop()
+
+
+def test_one_state_for_several_contracts():
+    """The worst of them, and one that is violated is worse than one that cannot be told."""
+    assert overall(["held", "held"]) == "held"
+    assert overall(["held", "unknown", "held"]) == "unknown"
+    assert overall(["unknown", "violated", "held"]) == "violated"
 
 
 def test_contracts_by_rest(shelf: Shelf, served: httpx.Client):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -12,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.fixtures.command import xray
 from tests.fixtures.reading import Shelf, run_copy, seconds, step_copy
-from tests.fixtures.services import ROOT, environment
 
 BEFORE, SINCE = 60, 20
 CHANGE = BEFORE * 60.0
@@ -75,15 +73,7 @@ def asked(rest: httpx.Client, **parameters: Any) -> Any:
 
 def told(rest: httpx.Client, *arguments: str, named: Sequence[str] = ("shop/prices",)) -> str:
     """What ``xray culprits`` writes to stdout."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", "culprits", *named, "--url", str(rest.base_url), *arguments],
-        cwd=ROOT,
-        env=environment({}),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = xray("culprits", *named, "--url", str(rest.base_url), *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

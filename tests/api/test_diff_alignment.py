@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from api.compare.alignment import align
 from api.compare.diff import diff
+from api.compare.items import equal
 from api.compare.records import Side
 from store.decisions import Decision
 from store.queries.types import RunDetail, StepCompleteness, StepRecord
@@ -280,3 +281,11 @@ def test_ranks_change_when_one_is_lost():
         one.item_id: (one.a and one.a.rank, one.b and one.b.rank) for one in found.steps[0].items.examples
     }
     assert moved == {"x": (1, None), "y": (2, 1), "z": (3, 2)}
+
+
+def test_whole_numbers_have_no_rounding():
+    """A second of a time in seconds is a difference; the last digit of a sum is none."""
+    assert not equal(1_700_000_000, 1_700_000_001)
+    assert not equal(2**62, 2**62 + 1)
+    assert equal(0.1 + 0.2, 0.3)
+    assert equal(3, 3.0)

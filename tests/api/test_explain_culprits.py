@@ -112,6 +112,30 @@ def test_the_words_say_what_is_unusual() -> None:
     assert "Nothing unusual was found." not in found.summary
 
 
+def test_a_figure_that_few_runs_have() -> None:
+    """The evidence says of how many runs the usual value is, which is not of all."""
+    random, score = Random(1), "level:score mean"
+
+    def scored(run: Run, value: float) -> Run:
+        second = run["second"]
+        return {**run, "second": second._replace(values={**second.values, score: value})}
+
+    runs = [usual(random) for _ in range(RUNS)]
+    baseline = [scored(run, random.gauss(5, 0.1)) if not place % 3 else run for place, run in enumerate(runs)]
+    found = explain(replace(material(steps()), habits=Habits(scored(usual(Random(3)), 9.0), baseline)))
+    assert (found.conclusion, found.culprits[0].step) == ("fault", "second")
+    assert found.culprits[0].evidence[0].baseline_runs == RUNS / 3
+    assert "(median of 40 runs: " in " ".join(found.summary)
+
+
+def test_too_few_runs_to_say_what_is_usual() -> None:
+    """That nothing was found then says little, and the summary says so."""
+    little = "That says little: fewer than 20 other runs tell what is usual."
+    few, many = explained(usual(Random(2)), runs=19), explained(usual(Random(2)))
+    assert (few.conclusion, little in few.summary) == ("no_baseline", True)
+    assert (many.conclusion, little in many.summary) == ("nothing_unusual", False)
+
+
 def test_a_much_larger_run_is_outside_of_the_baseline() -> None:
     """Nothing is said about a run that is ten times as large as all others."""
     assert explained(usual(Random(6), size=1_000, rare=0.3)).conclusion == "outside_baseline"

@@ -35,7 +35,7 @@ def put_chain(shelf: Shelf, rules: dict[str, Any] | None = SINGLE, **price: Any)
         chunk("r", "price", list("abcde"), "KKEEE", rules=rules, **decided),
         step_copy("r", "best", 2, step_type="select", candidates_in=2, candidates_out=1, decisions_recorded=2,
                   decisions_chunks=1),
-        chunk("r", "best", ["b", "a"], "WN", score=[0.9, 0.4], rules={"item_independent": True}),
+        chunk("r", "best", ["b", "a"], "WN", score=[0.9, 0.4], rules=SINGLE),
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def test_a_missing_value_of_a_declared_rule(shelf: Shelf, rest: httpx.Client) ->
 def test_a_rule_that_may_ask_for_one_value(shelf: Shelf, rest: httpx.Client) -> None:
     """Equality is never guessed from the record."""
     put_chain(shelf, value=[50, 50, 60.0, 75, None])
-    assert replayed(rest, {"step": "price", "threshold": 60})["steps"][0]["unknown"] == {"no_comparator": 4}
+    assert replayed(rest, {"step": "price", "threshold": 60})["steps"][0]["unknown"] == {"no_comparator": 5}
 
 
 def test_a_rule_that_asks_for_one_value(shelf: Shelf, rest: httpx.Client) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fixtures.reading import Shelf, chunk, run_copy, step_copy
+from tests.fixtures.reading import Shelf, chunk, run_copy, run_start, step_copy
 
 ALL = {"evaluation": "all", "item_independent": True, "comparators": {"price": "<=", "size": ">="}}
 SINGLE = {"evaluation": "single", "item_independent": True, "comparators": {"dear": "<="}}
@@ -201,3 +201,145 @@ def test_declarations_that_differ(shelf: Shelf, rest: httpx.Client) -> None:
               rules=SINGLE | {"comparators": {"dear": "<"}}),
     )  # fmt: skip
     assert sure(rest, "ab", reason="dear", threshold=70) == {}
+
+
+@pytest.mark.parametrize("form", ["checks", "values"])
+def test_a_tolerance_that_nobody_came_near(shelf: Shelf, rest: httpx.Client, form: str) -> None:
+    """Within 10 of 75 looks like from 75 on: what holds between value and threshold must be declared."""
+    values = {"value": [80, 78, 50], "threshold": 75}
+    checks = [[made("far", value, 75, value > 75)] for value in (80, 78, 50)]
+    put_step(
+        shelf,
+        "KKE",
+        rules={"evaluation": "single", "item_independent": True},
+        reasons=["far"],
+        reason=[None, None, 0],
+        **(values if form == "values" else {"checks": checks}),
+    )
+    assert sure(rest, "abc", reason="far", threshold=55) == {}
+
+
+def put_chosen(shelf: Shelf, verdicts: str, step: dict[str, Any], rules: dict[str, Any]) -> None:
+    """A price filter that let ``a`` and ``b`` pass, and who was chosen of them by score."""
+    shelf.put(
+        run_copy("r"),
+        step_copy("r", "judge", 0, candidates_in=3, decisions_recorded=3, decisions_chunks=1),
+        chunk("r", "judge", list("abc"), "KKE", value=[30, 20, 60], threshold=50, rules=SINGLE,
+              reasons=["dear"], reason=[None, None, 0]),
+        step_copy("r", "best", 1, candidates_in=2, decisions_recorded=2, decisions_chunks=1, **step),
+        chunk("r", "best", list("ab"), verdicts, score=[0.9, 0.3], rules=rules),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "step"),
+    [("WN", {"step_type": "select"}), ("KN", {"step_type": "rank", "top_k": 1})],
+    ids=["select", "rank"],
+)
+def test_a_choice_that_may_ask_for_a_score(
+    shelf: Shelf, rest: httpx.Client, verdicts: str, step: dict[str, Any]
+) -> None:
+    """The second may be too bad to be chosen at all; that the order is all says ``single``."""
+    put_chosen(shelf, verdicts, step, {"item_independent": True})
+    assert sure(rest, "ab", reason="dear", threshold=25) == {"a": "eliminated"}
+
+
+def test_a_choice_by_the_order_alone(shelf: Shelf, rest: httpx.Client) -> None:
+    """It says so: the second takes the first's place."""
+    rules = {"item_independent": True, "evaluation": "single"}
+    put_chosen(shelf, "WN", {"step_type": "select"}, rules)
+    assert sure(rest, "ab", reason="dear", threshold=25) == {"a": "eliminated", "b": "selected"}
+
+
+def test_a_choice_of_nobody(shelf: Shelf, rest: httpx.Client) -> None:
+    """Who was not selected although there was room was too bad, however many are to be kept."""
+    step = {"step_type": "select"}
+    put_step(shelf, "NN", step=step, rules={"item_independent": True}, score=[0.4, 0.3])
+    assert sure(rest, "ab", top_k=1) == {"b": "not_selected"}
+
+
+def test_equal_scores(shelf: Shelf, rest: httpx.Client) -> None:
+    """Told by hand in the order in which they came, the record does not say who is before whom."""
+    step = {"step_type": "rank", "top_k": 2}
+    rules = {"item_independent": True}
+    put_step(shelf, "KKN", step=step, rules=rules, score=[0.9, 0.9, 0.1])
+    assert sure(rest, "abc", top_k=1) == {"c": "not_selected"}
+
+
+def test_a_declared_rule_that_rejected_nobody(shelf: Shelf, rest: httpx.Client) -> None:
+    """It is a rule of the step all the same, by its name or as the only one."""
+    put_step(shelf, "KK", rules=SINGLE, value=[10, 30], threshold=50)
+    assert sure(rest, "ab", threshold=20) == {"a": "kept", "b": "eliminated"}
+    assert sure(rest, "ab", reason="dear", threshold=20) == {"a": "kept", "b": "eliminated"}
+
+
+def test_a_step_that_scores_those_that_pass(shelf: Shelf, rest: httpx.Client) -> None:
+    """What newly passes gets the verdict of the others that do."""
+    put_step(shelf, "SE", rules=SINGLE, value=[10, 60], threshold=50, reasons=["dear"], reason=[None, 0])
+    assert sure(rest, "ab", reason="dear", threshold=70) == {"a": "scored", "b": "scored"}
+
+
+@pytest.mark.parametrize(
+    ("sign", "verdicts", "value", "limit", "after"),
+    [
+        ("<=", "KE", 2**53 + 1, 2**53 + 9, 2.0**53),
+        ("<", "EK", 2**53 + 3, 5, 2.0**53 + 4),
+        (">=", "KE", 2**53 + 3, 5, 2.0**53 + 4),
+        (">", "EK", 2**53 + 1, 2**53 + 9, 2.0**53),
+    ],
+)
+def test_the_double_next_to_a_whole_number(
+    shelf: Shelf, rest: httpx.Client, sign: str, verdicts: str, value: int, limit: int, after: float
+) -> None:
+    """Beyond 2^53 whole numbers stand between doubles, and the nearest of these turns the verdict."""
+    rules = SINGLE | {"comparators": {"dear": sign}}
+    other = {"<=": 2**54, "<": 2, ">=": 2, ">": 2**54}[sign]
+    put_step(
+        shelf, verdicts, rules=rules, value=[value, other], threshold=limit, reasons=["dear"],
+        reason=[None if verdict == "K" else 0 for verdict in verdicts],
+    )  # fmt: skip
+    flips = rest.get("/api/v1/runs/r/contrast", params={"item": "a", "over": "b"}).json()["flips"]
+    assert after in [flip["after"] for flip in flips if flip["item_id"] == "a"]
+
+
+def test_more_checks_than_a_client_records(shelf: Shelf, rest: httpx.Client) -> None:
+    """It keeps 32 of a candidate's: one of the others may have failed, too."""
+    rest_of_them = [made(f"check{number}", 1, 5, True) for number in range(31)]
+    checks = [[made("price", price, 50, price <= 50), *rest_of_them] for price in (10, 60)]
+    signs = {"price": "<="} | {check["name"]: "<=" for check in rest_of_them}
+    put_step(shelf, "KE", rules=ALL | {"comparators": signs}, checks=checks)
+    assert sure(rest, "ab", check="price", threshold=70) == {"a": "kept"}
+
+
+@pytest.mark.parametrize("fallback", [{}, {"candidates_out": 2}], ids=["told of nobody", "told a number"])
+def test_another_way_that_was_not_recorded(
+    shelf: Shelf, rest: httpx.Client, fallback: dict[str, int]
+) -> None:
+    """What one step no longer hands over may still come from one that did not name its candidates."""
+    shelf.put(
+        run_copy("r"),
+        step_copy("r", "judge", 0, candidates_in=3, candidates_out=2, decisions_recorded=3,
+                  decisions_chunks=1),
+        chunk("r", "judge", list("abc"), "KKE", value=[30, 20, 60], threshold=50, rules=SINGLE,
+              reasons=["dear"], reason=[None, None, 0]),
+        step_copy("r", "fallback", 1, step_type="custom", **fallback),
+        step_copy("r", "last", 2, candidates_in=2, decisions_recorded=2, decisions_chunks=1,
+                  parents=["judge", "fallback"]),
+        chunk("r", "last", list("ab"), "KK", rules={"item_independent": True}),
+    )  # fmt: skip
+    assert sure(rest, "ab", reason="dear", threshold=25) == {"b": "kept"}
+
+
+@pytest.mark.parametrize("status", ["completed", "running"])
+def test_steps_that_are_yet_to_come(shelf: Shelf, rest: httpx.Client, status: str) -> None:
+    """What a step passed may still be lost, and the answer says that it is not about all."""
+    shelf.put(
+        run_copy("r") if status == "completed" else run_start("r"),
+        step_copy("r", "judge", candidates_in=2, decisions_recorded=2, decisions_chunks=1),
+        chunk("r", "judge", list("ab"), "KE", value=[10, 60], threshold=50, rules=SINGLE, reasons=["dear"],
+              reason=[None, 0]),
+    )  # fmt: skip
+    body = {"changes": [{"step": "judge", "reason": "dear", "threshold": 70}]}
+    found = rest.post("/api/v1/runs/r/replay", json=body).json()["completeness"]
+    expected = ("exact", "complete") if status == "completed" else ("partial", "running")
+    assert (found["state"], found["run"]) == expected

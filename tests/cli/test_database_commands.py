@@ -19,21 +19,9 @@ from store import migrate
 from store.partitions import week_of
 from store.rows import Batch
 from store.writer import PostgresWriter
+from tests.fixtures.command import xray
 from tests.fixtures.reading import chunk, step_copy
 from tests.fixtures.services import ROOT, ServiceProcess, environment
-
-
-def xray(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run one command."""
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
-        cwd=ROOT,
-        env=environment(environ),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_upgrade_then_status(empty_database_url: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import ssl
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +22,12 @@ from store.reader import Reader
 from store.settings import load
 from tests.fixtures import otlp
 from tests.fixtures.certificates import Certificates
-from tests.fixtures.services import ROOT, ServiceProcess, StartService, environment
+from tests.fixtures.command import xray
+from tests.fixtures.services import ServiceProcess, StartService
 from tests.fixtures.waiting import wait_until
 
 STEP = {"xray.step.type": "filter", "xray.candidates.in": 4, "xray.candidates.out": 1, "xray.run.id": "r"}
 DEADLINE_S = 30.0
-
-
-def xray(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run one command."""
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
-        cwd=ROOT,
-        env=environment(environ),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def made(database_url: str, scope: str, *more: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.cli.test_reading_commands import xray
+from tests.fixtures.command import xray
 from tests.fixtures.services import ServiceProcess
 
 

@@ -17,23 +17,11 @@ import httpx
 import pytest
 
 from tests.fixtures import otlp
+from tests.fixtures.command import answered, xray
 from tests.fixtures.services import ROOT, ServiceProcess, environment
 
 RUN_ID = "run-with-a-long-id-0123456789-0123456789-0123456789-0123456789-0123456789"
 STEP = {"xray.run.id": RUN_ID, "xray.step.attempt": 1}
-
-
-def xray(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as in a pipe."""
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
-        cwd=ROOT,
-        env=environment(environ),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -112,13 +100,6 @@ def on_terminal(server: ServiceProcess, columns: int, *arguments: str) -> tuple[
     finally:
         os.close(ours)
         os.close(terminal)
-
-
-def answered(server: ServiceProcess, *arguments: str) -> str:
-    """What the command printed; it must have ended with 0."""
-    done = xray(*arguments, "--url", server.api)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def parsed(server: ServiceProcess, *arguments: str) -> Any:

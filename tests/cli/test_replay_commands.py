@@ -24,6 +24,11 @@ def recorded(module_xray_up: ServiceProcess) -> Iterator[tuple[ServiceProcess, s
             step.accept_all(PRICES)
         with xray.step("price", type="filter") as step:
             step.filter(PRICES, value=PRICES.get, comparator="<=", threshold=50.0, reason="dear")
+    with xray.run("ranked", run_id="ranked"):
+        with xray.step("price", type="filter") as step:
+            near = step.filter(PRICES, value=PRICES.get, comparator="<=", threshold=50.0, reason="dear")
+        with xray.step("best", type="rank") as step:
+            step.rank(near, {"a": 0.9, "b": 0.25}.get, top_k=1)
     assert xray.flush(60)
     yield module_xray_up, run.run_id
     xray.shutdown()
@@ -53,6 +58,13 @@ def test_replay_of_a_recorded_run(recorded: tuple[ServiceProcess, str]) -> None:
     answer = json.loads(said(server, "replay", run_id, "--set", "price.threshold=60", "--json"))
     assert [item["item_id"] for item in answer["items"]] == ["c"]
     assert answer["completeness"]["state"] == "exact"
+
+
+def test_replay_of_a_ranking(recorded: tuple[ServiceProcess, str]) -> None:
+    """It rests on the score in the ranking, not on what a step before compared."""
+    lines = said(recorded[0], "replay", "ranked", "--set", "best.top_k=2").splitlines()
+    assert lines[0] == "best: keep the best 2, where it kept 1"
+    assert "score 0.25" in next(line for line in lines if line.startswith("b "))
 
 
 def test_why_and_near(recorded: tuple[ServiceProcess, str]) -> None:

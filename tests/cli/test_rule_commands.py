@@ -26,8 +26,7 @@ from store.alerts import AlertShelf
 from store.contract_shelf import ContractShelf
 from store.reader import Reader
 from store.settings import load
-from tests.cli import test_reading_commands
-from tests.fixtures import otlp
+from tests.fixtures import command, otlp
 from tests.fixtures.reading import RestServer
 from tests.fixtures.services import ServiceProcess, service_starter
 from tests.fixtures.waiting import wait_until
@@ -117,6 +116,8 @@ def test_contracts_in_ci(xray: Xray, tmp_path: Path, contracts: str, code: int, 
         str(states.count("violated")),
         str(states.count("unknown")),
     )
+    kinds = {"held": [], "violated": ["failure"], "unknown": ["error"]}
+    assert [[each.tag for each in case] for case in suite] == [kinds[state] for state in states]
     said = xray("contracts", "check", str(file), "--pipeline", "shop")
     assert ("run bad" in said.stdout) == ("violated" in states)
 
@@ -125,7 +126,7 @@ def test_the_process_ends_with_the_code(server: ServiceProcess, tmp_path: Path):
     """What CI sees."""
     file = tmp_path / "contracts.yaml"
     file.write_text(f"contracts: [{{id: never, {NEVER}}}]")
-    ended = test_reading_commands.xray("contracts", "check", str(file), XRAY_API_URL=server.api)
+    ended = command.xray("contracts", "check", str(file), XRAY_API_URL=server.api)
     assert (ended.returncode, ended.stderr) == (1, "")
 
 
@@ -208,10 +209,14 @@ def test_the_server_checks_and_tells(server: ServiceProcess, xray: Xray, tmp_pat
         wait_until(lambda: len(receiver.requests) > 1, timeout_s=60.0, what="the rule told")
         shown = xray("alerts", "show", "drops").stdout
         assert "firing" in shown
+        assert '"figure":"drop_ratio.p99"' in shown.replace("\n", "")
         assert "t0ken" not in shown
         after = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
         tried = xray("alerts", "test", "drops", "--dry-run", "--started-after", after)
         assert tried.returncode == 0, tried.stderr
+        span = ("--started-after", "2025-03-01T12:00:00Z", "--started-before", "2025-03-01T12:01:00Z")
+        tried = xray("alerts", "test", "drops", "--dry-run", *span)
+        assert tried.stdout == "It would have told nothing.\n2 evaluations, one every 60 s\n"
         assert "pipeline=shop" in xray("alerts", "list").stdout
         assert xray("alerts", "delete", "drops").returncode == 0
         wait_until(lambda: len(receiver.requests) > 2, timeout_s=60.0, what="the end told")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.engines import installer
 from xray_otel._version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -100,14 +100,8 @@ def clean_environment(folder: Path, constraints: Path, *wheels: Path) -> Path:
     """Make an environment with only these wheels and what they depend on; return its folder of programs."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / "bin/python"
-    if shutil.which("uv"):
-        install = ["uv", "pip", "install", "--python", str(python)]
-    else:
-        if subprocess.run([python, "-m", "ensurepip"], capture_output=True, check=False).returncode != 0:
-            pytest.skip("not run: neither uv nor ensurepip (Debian: python3-venv) is here")
-        install = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
     done = subprocess.run(
-        [*install, "-c", str(constraints), *map(str, wheels)],
+        [*installer(python), "-c", str(constraints), *map(str, wheels)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

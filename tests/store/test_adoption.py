@@ -105,6 +105,16 @@ def new_adopter() -> Iterator[Callable[..., Adopter]]:
         adopter.close()
 
 
+@pytest.fixture
+def writer(database_url: str, new_writer: Callable[[str], PostgresWriter]) -> PostgresWriter:
+    return new_writer(database_url)
+
+
+@pytest.fixture
+def adopter(database_url: str, new_adopter: Callable[[str], Adopter]) -> Adopter:
+    return new_adopter(database_url)
+
+
 def store(writer: PostgresWriter, *batches: Batch) -> None:
     for batch in batches:
         (result,) = writer.write([batch])
@@ -210,10 +220,9 @@ def test_turns_beside_writers_lose_nothing(
 
 def test_a_second_identified_run_sends_them_back(
     database_url: str,
-    new_writer: Callable[[str], PostgresWriter],
-    new_adopter: Callable[[str], Adopter],
+    writer: PostgresWriter,
+    adopter: Adopter,
 ) -> None:
-    writer, adopter = new_writer(database_url), new_adopter(database_url)
     first = (bytes([1]) * 8).hex()
     store(writer, Batch(NS, steps=[step_copy("one", "filter", trace_id=SHARED)]))
     store(writer, Batch(NS, steps=[inferred(SHARED, 1)], decisions=[chunk(SHARED, 1)]))
@@ -232,10 +241,9 @@ def test_a_second_identified_run_sends_them_back(
 
 def test_more_steps_than_a_turn_takes(
     database_url: str,
-    new_writer: Callable[[str], PostgresWriter],
-    new_adopter: Callable[[str], Adopter],
+    writer: PostgresWriter,
+    adopter: Adopter,
 ) -> None:
-    writer, adopter = new_writer(database_url), new_adopter(database_url)
     steps = [
         inferred(ALONE, 1, step_id=f"s{number}", attempt_key="1", candidates_in=number)
         for number in range(1_300)
@@ -251,13 +259,11 @@ def test_more_steps_than_a_turn_takes(
 
 
 def test_the_answers_know_the_run_alone(
-    database_url: str,
     reader: Reader,
-    new_writer: Callable[[str], PostgresWriter],
-    new_adopter: Callable[[str], Adopter],
+    writer: PostgresWriter,
+    adopter: Adopter,
 ) -> None:
     """A trace's own run is there until another takes its steps in, and again when they come back."""
-    writer, adopter = new_writer(database_url), new_adopter(database_url)
     own = ALONE.hex()
     store(writer, Batch(NS, steps=[inferred(ALONE, 1)], decisions=[chunk(ALONE, 1)]))
     finish(adopter)
@@ -283,13 +289,11 @@ def test_the_answers_know_the_run_alone(
 
 
 def test_a_label_of_the_traces_own_run_stays_in_sight(
-    database_url: str,
     reader: Reader,
-    new_writer: Callable[[str], PostgresWriter],
-    new_adopter: Callable[[str], Adopter],
+    writer: PostgresWriter,
+    adopter: Adopter,
 ) -> None:
     """Whoever labelled it named that run; it is there until the label is withdrawn."""
-    writer, adopter = new_writer(database_url), new_adopter(database_url)
     own = ALONE.hex()
     store(writer, Batch(NS, steps=[inferred(ALONE, 1)], outcomes=[Outcome(own, "bad", None, True, NS, "t")]))
     store(writer, Batch(NS, runs=[run_copy("alone", trace_id=ALONE)]))
@@ -326,11 +330,10 @@ def test_runs_without_such_steps_leave_no_work(
 
 def test_a_row_that_makes_no_sense_holds_up_its_own_trace_alone(
     database_url: str,
-    new_writer: Callable[[str], PostgresWriter],
-    new_adopter: Callable[[str], Adopter],
+    writer: PostgresWriter,
+    adopter: Adopter,
 ) -> None:
     """The adopter goes on with the traces behind it, which it took in the same turn."""
-    writer, adopter = new_writer(database_url), new_adopter(database_url)
     traces = {f"r{number}": bytes([number]) * 16 for number in range(1, 9)}
     for run_id, trace in traces.items():
         store(writer, Batch(NS, steps=[inferred(trace, 1)], runs=[run_copy(run_id, trace_id=trace)]))

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from api.explain.named import Named
 from store.decision_text import StoredColumns, open_columns
-from store.decisions import VERDICTS, WIRE_NAMES, DecisionColumns, UnknownCodec, pack_text, unpack
+from store.decisions import (
+    VERDICTS,
+    WIRE_NAMES,
+    DecisionColumns,
+    UnknownCodec,
+    about,
+    pack_text,
+    rows,
+    unpack,
+)
 
 AWKWARD = [
     "item",
@@ -197,3 +206,38 @@ def test_a_changed_copy_has_all_columns():
     changed = replace(opened, item=["b"], score=None)
     assert (changed.item, changed.verdict, changed.count, changed.score) == (["b"], "K", 1, None)
     assert (changed.may_name({"b"}), changed.may_name({"a"}), changed.joined(b"\1")) == (True, False, None)
+
+
+@given(sent=sent_chunks(), way=ways, asked=st.frozensets(texts, max_size=3))
+@example(
+    sent={"v": 1, "n": 3, "item": ["a", ",", "b"], "verdict": "KEK", "score": [0.5, 1e-7, 2]},
+    way=CLIENT,
+    asked=frozenset({",", "b"}),
+)
+@example(
+    sent={"v": 1, "n": 2, "item": ["a", "b"], "verdict": "KE", "value": ["x,y", 1], "score": [None, 7]},
+    way=CLIENT,
+    asked=frozenset({"b"}),
+)
+def test_decisions_about_items_are_those_that_the_parser_finds(sent, way, asked):
+    """In their order, whatever the items are called and whichever columns there are."""
+    asked |= frozenset(sent["item"][:1])
+    packed = pack_text(WRITTEN[way](sent))
+    expected = [decision for decision in rows(unpack(packed)) if decision.item_id in asked]
+    assert repr(list(rows(about(open_columns(packed), asked)))) == repr(expected)
+
+
+def test_one_of_many_numbers_is_found_without_reading_them() -> None:
+    """Whether they are of one length or not, from the first to the last."""
+    numbers = [*range(150), None, -0.5, *(10**power for power in range(15)), True, 1e300]
+    n = len(numbers)
+    packed = pack_text(
+        orjson.dumps({"n": n, "item": [f"i{at}" for at in range(n)], "verdict": "K" * n, "score": numbers})
+    )
+    for at, number in enumerate(numbers):
+        opened = open_columns(packed)
+        assert isinstance(opened, StoredColumns)
+        (decision,) = rows(about(opened, {f"i{at}"}))
+        assert repr(decision.score) == repr(number)
+        with pytest.raises(AttributeError):
+            DecisionColumns.__dict__["score"].__get__(opened)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -16,7 +17,9 @@ from store.errors import Unavailable
 from store.kept import Kept
 from store.queries import runs
 from store.queries.errors import QueryTimeout
+from store.queries.filters import PageRequest, parse
 from store.queries.outcomes import of_item
+from store.queries.vocabulary import STEPS
 from store.reader import Reader
 from tests.fixtures.reading import START, Shelf, run_copy, step_copy
 from tests.fixtures.waiting import wait_until
@@ -54,6 +57,30 @@ def test_what_shows_a_run_is_planned_once(shelf: Shelf, database_url: str) -> No
         assert [tuple(row) for row in plans] == [(7, 0), (7, 0)]
         assert connection.scalar(text("SELECT current_setting('plan_cache_mode')")) == "auto"
     engine.dispose()
+
+
+def test_questions_of_one_form_have_values_of_their_own(shelf: Shelf, reader: Reader) -> None:
+    """The text is made for the first of them; thresholds, days, limits and starts are those of each."""
+    shelf.put(*(step_copy("r", f"s{n}", n, candidates_in=10, candidates_out=10 - n) for n in range(10)))
+
+    def asked(*sent: tuple[str, str]) -> list[str]:
+        filters, page = parse(STEPS, sent)
+        named: list[str] = []
+        while True:
+            found = reader.steps(filters, page)
+            named += [step.step_id for step in found.items]
+            if found.next_cursor is None:
+                return named
+            page = PageRequest(page.limit, found.next_cursor)
+
+    for threshold in range(9, -1, -1):
+        for limit in ("3", "2", "10"):
+            for before in (10, 8):
+                until = (START + timedelta(seconds=before)).isoformat()
+                found = asked(
+                    ("drop_ratio_gte", f"0.{threshold}"), ("limit", limit), ("started_before", until)
+                )
+                assert found == [f"s{n}" for n in range(before - 1, threshold - 1, -1)]
 
 
 def test_a_connection_that_was_closed_meanwhile(shelf: Shelf, reader: Reader, database_url: str) -> None:

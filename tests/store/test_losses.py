@@ -11,7 +11,17 @@ import pytest
 
 from store.ids import artifact_key
 from store.losses import artifact_subject, chunk_subject, loss_of
-from store.rows import Artifact, Batch, DecisionChunk, Loss, RunCopy, RunHeartbeat, RunWait, StepCopy
+from store.rows import (
+    Artifact,
+    Batch,
+    DecisionChunk,
+    Loss,
+    Outcome,
+    RunCopy,
+    RunHeartbeat,
+    RunWait,
+    StepCopy,
+)
 from store.writer import PostgresWriter
 from tests.fixtures.tables import dump_tables
 
@@ -54,6 +64,18 @@ def test_what_is_lost_of_each_row():
     of_run = ARTIFACT._replace(step_id=None, attempt_key=None)
     assert artifact_subject(of_run) == f"//{artifact_key(of_run).hex}"
     assert loss_of(RunHeartbeat("run-1"), "shed") is None
+
+
+def test_a_refused_outcome_is_in_the_ledger(writer, database_url):
+    """Each by a hash, as the ledger outlives the ids of erased items; what was erased is no loss."""
+    fine, bad = (Outcome("run-1", "refund", item, True, NOW_NS, None) for item in ("item-1", "a\0b"))
+    (result,) = writer.write([Batch(NOW_NS, outcomes=[fine, bad])])
+    assert [refused.row for refused in result.refused] == [bad]
+    [(cause, what, subject, lost, step_id, attempt_key)] = fetch(database_url, LEDGER)
+    assert (cause, what, lost, step_id, attempt_key) == ("refused", "outcomes", 1, None, None)
+    assert subject.startswith("/")
+    assert loss_of(bad, "refused") != loss_of(bad._replace(name="click"), "refused")
+    assert loss_of(fine, "erased") is None
 
 
 def test_a_loss_makes_its_run(writer, database_url):

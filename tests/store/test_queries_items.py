@@ -11,7 +11,7 @@ from store.item_filter import build
 from store.queries import items as items_module
 from store.queries.errors import InvalidParameter
 from store.queries.filters import Filters, PageRequest, parse
-from store.queries.types import ItemDecision, ItemHistory
+from store.queries.types_decisions import ItemDecision, ItemHistory
 from store.queries.vocabulary import ITEM_HISTORY
 from store.reader import Reader
 from store.rows import DecisionChunk

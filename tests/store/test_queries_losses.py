@@ -11,7 +11,8 @@ import pytest
 from store.losses import loss_of
 from store.queries.errors import InvalidParameter
 from store.queries.filters import PageRequest, parse
-from store.queries.types import LossRecord, Missing, RunRecord, StepRecord
+from store.queries.types import Missing, RunRecord, StepRecord
+from store.queries.types_losses import LossRecord
 from store.queries.vocabulary import LOSSES
 from store.reader import Reader
 from store.rows import Artifact, DecisionChunk, Loss

@@ -16,8 +16,10 @@ import xray_otel as xray
 from tests.fixtures.odd_values import anything, real
 from tests.fixtures.otlp_receiver import HttpReceiver, Received
 from tests.fixtures.public_calls import PLACES, plant
-from xray_otel import _setup
-from xray_otel._encode import item_id, json_text, number, text_of
+from xray_otel import _recording, _setup, _statistics
+from xray_otel._encode import json_text, text_of
+from xray_otel._figures import number
+from xray_otel._item_ids import item_id
 
 CONFIGURABLE = sorted(set(inspect.signature(xray.configure).parameters) - {"endpoint", "mode", "disabled"})
 SCHEMA = xray.Schema(
@@ -31,10 +33,15 @@ SCHEMA = xray.Schema(
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[HttpReceiver]:
+    patch = pytest.MonkeyPatch()
+    # Of the odd values some are endless: two million items take seconds each time, on a busy machine minutes.
+    patch.setattr(_recording, "_MAX_ITEMS", 2_000)
+    patch.setattr(_statistics, "MAX_ITEMS", 2_000)
     receiver = HttpReceiver()
     yield receiver
     xray.shutdown(1)
     receiver.close()
+    patch.undo()
 
 
 def check_arrived(received: Received, steps: int) -> None:

@@ -15,8 +15,9 @@ from xray_otel._buffer import Buffer, Event, Priority
 from xray_otel._capture import sample
 from xray_otel._columns import Columns
 from xray_otel._decisions import CHUNK_BYTES, encode
-from xray_otel._encode import MISSING, NAME_BYTES, json_text
+from xray_otel._encode import MISSING, json_text
 from xray_otel._statistics import summarize
+from xray_otel._text import NAME_BYTES
 
 
 def columns(count: int, **given: Any) -> Columns:

@@ -168,3 +168,34 @@ def test_words_that_are_not_known(otlp_receiver: HttpReceiver, wrong: Any) -> No
     xray.configure(endpoint=otlp_receiver.endpoint, mode="strict")
     with pytest.raises(xray.UsageError), xray.run("r"), xray.step("s") as step:
         step.declare(**wrong)
+
+
+@pytest.mark.parametrize("ends", ["rank", "select_best"])
+def test_an_order_declares_itself(otlp_receiver: HttpReceiver, ends: str) -> None:
+    """By construction it goes by the score alone; of the scores it knows nothing."""
+    prices = {"a": 1.0, "b": 3.0, "c": 2.0}
+
+    def use(step: xray.Step) -> None:
+        if ends == "rank":
+            assert step.rank(prices, prices.get, top_k=2) == ["b", "c"]
+        else:
+            assert step.select_best(prices, prices.get) == "b"
+
+    assert declared(otlp_receiver, use) == {"evaluation": "single"}
+
+
+@pytest.mark.parametrize("also", ["rejected", "ranked", "filtered"])
+def test_an_order_that_is_not_all(otlp_receiver: HttpReceiver, also: str) -> None:
+    """Who is judged by something else beside it speaks against that."""
+    scores = {"a": 1.0, "b": 3.0}
+
+    def use(step: xray.Step) -> None:
+        if also == "filtered":
+            dear(step, {"x": 10, "y": 99})
+        best = step.rank(scores, scores.get, top_k=1)
+        if also == "rejected":
+            step.reject("x", "too_bad")
+        elif also == "ranked":
+            step.rank(best, scores.get)
+
+    assert declared(otlp_receiver, use) is None

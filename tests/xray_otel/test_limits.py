@@ -107,7 +107,7 @@ def test_what_overflows_while_a_request_hangs_goes_to_disk(otlp_receiver: HttpRe
     pipeline = _setup.client().pipeline
     buffer, courier = pipeline._buffer, pipeline._courier
     record(0)
-    wait_until(lambda: courier.in_exchange, timeout_s=20, what="a request is under way")
+    wait_until(lambda: courier.line.in_exchange, timeout_s=20, what="a request is under way")
     for number in range(1, 40):
         record(number, candidates=5_000)
         wait_until(
@@ -164,6 +164,15 @@ def test_a_request_under_way_at_the_close_is_not_sent_again(otlp_receiver: HttpR
     assert not transport.send(NOTHING, 10).delivered
     assert transport._connection is None
     assert len(otlp_receiver.received.sizes) == 2
+
+
+def test_a_port_for_grpc_is_named(grpc_otlp_receiver: GrpcReceiver):
+    """Who mixes up the two ports hears of it, and not the bytes that came back."""
+    transport = HttpTransport(Settings(endpoint=grpc_otlp_receiver.endpoint))
+    answer = transport.send(NOTHING, 20)
+    assert (answer.delivered, answer.retryable) == (False, True)
+    assert answer.message.endswith("set XRAY_PROTOCOL=grpc")
+    assert answer.message.isprintable()
 
 
 def test_a_child_does_not_keep_the_parents_segments(tmp_path: Path):

@@ -22,7 +22,7 @@ from tests.fixtures import secrets
 from tests.fixtures.otlp_receiver import HttpReceiver, Received
 from tests.fixtures.public_calls import PLACES, Call, is_taken_apart, plant
 from tests.fixtures.secrets import CALLED, CARD, CARD_PATTERN, KEYED, MATCHED, PATTERN, leaks
-from xray_otel import _guard
+from xray_otel import _guard, _setup
 from xray_otel._mask import FAILED, MASKED, Mask, key_words
 
 PLANTED = secrets.planted()
@@ -337,3 +337,48 @@ def test_what_a_mask_makes_of_texts(receiver: RawReceiver):
     payload = json.loads(event.attributes["xray.decisions.data"])
     assert (payload["value"], payload["threshold"], payload["item"]) == ("plain", 7, ["a"])
     assert payload["checks"][0][0]["value"] == MASKED
+
+
+HIDDEN_RUN = f"order-{CARD}"
+
+
+def test_run_ids_that_are_hidden(receiver: RawReceiver, logged: Logged):
+    """A run id that a pattern hides names no run: neither in events, nor in what is told of losses."""
+    provider = TracerProvider()
+    xray.configure(
+        endpoint=receiver.endpoint,
+        flush_interval_ms=20,
+        tracer_provider=provider,
+        mask_patterns=[r"4999\d{12}"],
+        offline="drop",
+    )
+    xray.outcome(HIDDEN_RUN, "refund", True)
+    for joined in (xray.join_run(run_id=HIDDEN_RUN), xray.join_run({"baggage": f"xray.run.id={HIDDEN_RUN}"})):
+        with joined, xray.step("s", type="filter") as step:
+            step.accept("a")
+    assert xray.flush(20)
+    receiver.answer = lambda request: 400 if b"of the team" in request.SerializeToString() else None
+    with provider.get_tracer("team").start_as_current_span("of the team") as span:
+        span.set_attributes({"xray.step.type": "filter", "xray.run.id": HIDDEN_RUN})
+    assert xray.flush(20)
+    assert _setup.client().pipeline.losses == {("step", "refused"): 1}
+    with xray.run("r") as run:  # with its success the loss is told
+        pass
+    receiver.received.wait(lambda received: bool(received.events("xray.losses")), 20)
+    xray.outcome(run.run_id, "refund", True)
+    assert xray.flush(20)
+    assert [event.attributes["xray.run.id"] for event in receiver.received.events("xray.outcome")] == [
+        run.run_id
+    ]
+    assert "xray.run.id" not in receiver.received.events("xray.losses")[0].attributes
+    receiver.answer = lambda request: None
+    found = leaks([*receiver.bodies, *logged.lines])
+    receiver.bodies.clear()
+    receiver.received.records.clear()
+    assert not found
+
+
+def test_settings_do_not_show_their_secrets():
+    """Where a program prints its settings, the keys in them stay hidden."""
+    shown = repr(xray.Settings(api_key=KEYED, item_id_key=MATCHED))
+    assert not leaks([shown.encode()])

@@ -14,7 +14,7 @@ from xray_otel._batches import Batch, batches
 from xray_otel._buffer import Event, Item, Priority
 
 RECORDS = 100
-MAX_SPANS = 8
+MAX_SPANS = 4
 """So many may be encoded without a rest, and one event, which may be large."""
 
 

@@ -153,7 +153,8 @@ def _waiting(
 
     def say(stop: BaseException, args: Any, kwargs: Any) -> None:
         if type(stop).__name__ == "ResponseInterrupt":  # newly planned; not exported by the SDK
-            run.wait(None if until is None else until(*args, **kwargs))
+            with harmless("inngest"):
+                run.wait(None if until is None else until(*args, **kwargs))
 
     if inspect.iscoroutinefunction(usual):
 
@@ -176,7 +177,7 @@ def _waiting(
     return wait
 
 
-def _until(_step_id: str, until: datetime.datetime) -> datetime.datetime:
+def _until(step_id: str, until: datetime.datetime) -> datetime.datetime:  # noqa: ARG001 - given by name, too
     return until.astimezone(datetime.UTC)  # one without a zone is local, as Inngest takes it
 
 
