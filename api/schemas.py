@@ -57,7 +57,9 @@ LOSS_CAUSE = (
     "refused: the database would not take it; truncated: a text was cut; "
     "chunk_missing: announced, and nobody says what became of it"
 )
-LOST_THING = "runs, steps, decisions (counted in candidates), artifacts, texts, or chunks of decisions."
+LOST_THING = (
+    "runs, steps, decisions (counted in candidates), artifacts, texts, outcomes, or chunks of decisions."
+)
 
 
 class Missing(Answer):

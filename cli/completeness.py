@@ -11,6 +11,8 @@ from rich.console import Console
 
 from cli.tables import Column, console, print_json, print_line, print_table, warning_console
 
+Between = tuple[str | None, str | None]
+"""The values of --started-after and --started-before."""
 _WHOLE = ("complete", "exact")
 _EVIDENCE = {
     "none": "no decisions recorded",
@@ -32,14 +34,25 @@ def print_completeness(answer: Mapping[str, Any], out: Console) -> None:
         print_line("completeness: " + "; ".join(said), out)
 
 
-def print_next_page(page: Mapping[str, Any]) -> None:
-    """Say on stderr how to get the next page, so that a pipe gets rows only."""
+def print_next_page(page: Mapping[str, Any], started: Between = (None, None)) -> None:
+    """
+    Say on stderr how to get the next page, so that a pipe gets rows only.
+
+    With the times as they were understood: a cursor is of one question, and "7d" is another one later on.
+    """
     if page.get("next_cursor"):
-        print_line(f"More rows: repeat with --cursor {page['next_cursor']}", warning_console())
+        given = zip(("--started-after", "--started-before"), started, strict=True)
+        times = "".join(f"{option} {time} " for option, time in given if time is not None)
+        print_line(f"More rows: repeat with {times}--cursor {page['next_cursor']}", warning_console())
 
 
 def print_page(
-    page: Mapping[str, Any], columns: Sequence[Column], nothing: str, as_json: bool, note: str | None = None
+    page: Mapping[str, Any],
+    columns: Sequence[Column],
+    nothing: str,
+    as_json: bool,
+    note: str | None = None,
+    started: Between = (None, None),
 ) -> None:
     """
     Write one page of a list: as JSON, or its table and where it goes on.
@@ -55,4 +68,4 @@ def print_page(
         print_line(nothing, console())
     if note is not None:
         print_line(note, warning_console())
-    print_next_page(page)
+    print_next_page(page, started)

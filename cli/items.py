@@ -114,7 +114,14 @@ def items(
     with ApiClient(url) as api:
         history = api.get("items", item_id, parameters=parameters)
     nothing = f"No decision about {item_id} matches."
-    print_page(history, _HISTORY, nothing, as_json, _searched(history["completeness"]))
+    print_page(
+        history,
+        _HISTORY,
+        nothing,
+        as_json,
+        _searched(history["completeness"]),
+        started=(started_after, started_before),
+    )
 
 
 def _searched(completeness: Mapping[str, Any]) -> str:

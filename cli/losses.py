@@ -73,4 +73,11 @@ def losses(
             answer = api.get("losses", parameters=parameters + page)
     since = answer.get("received_after")
     note = f"since {words.instant(since)}; `-f received_after=…` asks for more" if since else None
-    print_page(answer, _TOTALS if totals else _LOSSES, "No loss matches.", as_json, note)
+    print_page(
+        answer,
+        _TOTALS if totals else _LOSSES,
+        "No loss matches.",
+        as_json,
+        note,
+        started=(started_after, started_before),
+    )

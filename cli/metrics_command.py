@@ -89,7 +89,14 @@ def metrics(
     with ApiClient(url) as api:
         answer = api.get("metrics", "reasons" if reasons else "steps", parameters=parameters)
     columns = [*_grouped(by.split(",") if by else [], bucket), *(_REASONS if reasons else _STEPS)]
-    print_page(answer, columns, "No step matches.", as_json, _note(answer.get("resolution")))
+    print_page(
+        answer,
+        columns,
+        "No step matches.",
+        as_json,
+        _note(answer.get("resolution")),
+        started=(started_after, started_before),
+    )
 
 
 def _grouped(names: Sequence[str], bucket: str | None) -> list[Column]:

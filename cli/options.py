@@ -66,7 +66,7 @@ def moment(given: str | None) -> str | None:
     """
     A time as a person says it, as RFC 3339; what is no such word is left to the server to judge.
 
-    From the beginning of this minute on, so that the next page can be asked for in the same words.
+    From the beginning of this minute on: whole minutes are what a person can read and type again.
     """
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     if given in ("today", "yesterday"):

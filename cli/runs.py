@@ -71,7 +71,7 @@ def runs(
     parameters += options.pairs("--filter", filters)
     with ApiClient(url) as api:
         page = api.get("runs", parameters=parameters)
-    print_page(page, _RUN_COLUMNS, "No run matches.", as_json)
+    print_page(page, _RUN_COLUMNS, "No run matches.", as_json, started=(started_after, started_before))
 
 
 def run(

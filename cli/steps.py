@@ -87,4 +87,4 @@ def steps(
     parameters += options.pairs("--filter", filters)
     with ApiClient(url) as api:
         page = api.get("steps", parameters=parameters)
-    print_page(page, _STEP_COLUMNS, "No step matches.", as_json)
+    print_page(page, _STEP_COLUMNS, "No step matches.", as_json, started=(started_after, started_before))

@@ -21,6 +21,8 @@ _KNOWN = frozenset((*_BY_WIRE_NAME, b"v"))
 _QUOTE = b'"'
 _WORD = re.compile(rb"[^\s\[\]{},:\"]+")
 """A number, true, false or null."""
+_FEW = 4
+"""Decisions that are looked for in the text; for more it is quicker to read the column."""
 
 
 class StoredColumns(DecisionColumns):
@@ -57,7 +59,8 @@ class StoredColumns(DecisionColumns):
 
     def picked(self, name: str, places: Sequence[int]) -> Any:
         lies = self._lies_of(name)
-        if lies is None or not self._text.startswith(b"[", lies.start):
+        # For each place the text is gone through again: of one item that was judged over and over, for ever.
+        if lies is None or len(places) > _FEW or not self._text.startswith(b"[", lies.start):
             return super().picked(name, places)
         found = []
         for place in places:

@@ -64,6 +64,8 @@ class Cause:
     """The server was away, the spool was full and this was the least important."""
     EXPIRED = "expired"
     """It waited for the server longer, or was tried oftener, than is of use."""
+    DAMAGED = "damaged"
+    """It lay on disk and can no longer be read."""
     TOO_LARGE = "too_large"
     """It alone exceeds what one request or artifact may hold."""
     REFUSED = "refused"
@@ -82,6 +84,7 @@ _WORDS: Mapping[str, str | None] = {
     Cause.BUFFER_FULL: "client_queue",
     Cause.SPOOL_FULL: "client_queue",
     Cause.EXPIRED: "client_queue",
+    Cause.DAMAGED: "client_queue",
     Cause.SHUTDOWN: "client_queue",
     Cause.TOO_LARGE: "client_policy",
     Cause.ENCODING: "client_policy",

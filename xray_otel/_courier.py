@@ -8,18 +8,16 @@ that a process may end at any moment; what is due is tried again from there.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from xray_otel._backlog import Backlog
 from xray_otel._batches import Batch, batches
-from xray_otel._buffer import Buffer, Cause, Item, Part, Priority, parts_of, rejected_parts
+from xray_otel._buffer import Buffer, Cause, Item, Part, Priority, parts_of
 from xray_otel._guard import Guard, described
-from xray_otel._halves import send_in_parts
 from xray_otel._line import Line
 from xray_otel._pace import PATIENT_FILL, Pace, hurry
-from xray_otel._segments import Frame, Segment
 from xray_otel._spool import Spool, open_spool
 from xray_otel._transport import Answer, Transport
 from xray_otel._words import counted
@@ -29,16 +27,9 @@ LANES = ((Priority.RUN, Priority.STEP), (Priority.DECISIONS,), (Priority.ARTIFAC
 """Classes that may share a request: a refused piece of evidence takes no step with it."""
 
 _MAX_MEMORY_S = 3_600.0
-_MAX_STORED_S = 7 * 86_400.0
-"""Nothing is retried for ever: so long in memory, so long on disk."""
-_MAX_STRIKES = 10
-"""So often may a stored request fail right after others were taken."""
+"""Nothing is retried for ever."""
 _SPOOL_PAUSE_S = 30.0
 """So long after an error the disk is left alone."""
-_LOOK_S = 30.0
-"""So often it is looked for what processes left that have died."""
-_OWN_LOOK_S = 1.0
-"""The same while another process sends what is ours, and a flush may wait for it."""
 
 
 class Courier:
@@ -53,14 +44,10 @@ class Courier:
         self.line = Line(settings, buffer.changed, connect)
         self.pace = self.new_pace()
         """Of the thread that delivers."""
-        self._spool: Spool | None = open_spool(settings, self._lose_parts)
+        self._spool: Spool | None = open_spool(settings, self._lose_stored)
         self._spool_rests_until_s = 0.0
         self._spool_failed = False
-        self._stored: dict[Path, Counter[int]] = {}
-        self._draining: tuple[Segment, Iterator[Frame]] | None = None
-        self._strikes: Counter[tuple[str, int]] = Counter()
-        self._has_backlog = False
-        self._look_s = 0.0
+        self.backlog = Backlog(self._spool, self.line, buffer, guard, self.pause)
         self.taken_over = False
         """Whether a shutdown deals with what is in hand; the thread that had it keeps off."""
         self.writers = 0
@@ -76,20 +63,15 @@ class Courier:
         """Where undelivered records lie; None when they are held in memory."""
         return None if self._spool is None else self._spool.folder
 
-    def due_s(self) -> float | None:
-        """When ``drain`` has something to do (monotonic); None: not before something is delivered."""
-        if self._has_backlog:
-            return self.line.blocked_until_s
-        return self._look_s if self._stored else None
-
     def deliver(self, lane: int, items: Sequence[Item]) -> bool:
         """Sends items in hand, or keeps them; False when they had to go back and nothing more can be done."""
         try:
             for batch in batches(items, self._unencodable, self.pace.rest):
                 if not self._deliver(lane, batch):
                     # Those that are settled already are in hand no more, and stay settled.
-                    if not self.taken_over:
-                        self._buffer.put_back(items)
+                    with self._buffer.changed:  # or a shutdown would take over in between, and count none
+                        if not self.taken_over:
+                            self._buffer.put_back(items)
                     return False
         except Exception as error:  # noqa: BLE001 - tried again it would be the same, and all would wait
             if self.taken_over:
@@ -106,7 +88,7 @@ class Courier:
             if answer.delivered:
                 self._settle(batch.items)
                 if answer.rejected:
-                    self._reject(parts_of(batch.items), answer)
+                    self.backlog.reject(parts_of(batch.items), answer)
                 return True
             if answer.too_large and len(batch.items) > 1:
                 return self._deliver_halves(lane, batch.items)
@@ -183,8 +165,7 @@ class Courier:
             self._settle(batch.items, Cause.SPOOL_FULL, "raise XRAY_SPOOL_BYTES")
             return True
         with self._buffer.changed:
-            self._stored.setdefault(path, Counter()).update(self._buffer.store(batch.items))
-            self._has_backlog = True
+            self.backlog.add(path, self._buffer.store(batch.items))
             self._buffer.changed.notify_all()
         return True
 
@@ -199,86 +180,6 @@ class Courier:
         except Exception as error:  # noqa: BLE001 - the host's exit is no place to raise
             self._guard.note("spool", described(error))
 
-    def look(self) -> None:
-        """Looks for what is stored, by this process or by ones that have died."""
-        now_s = time.monotonic()
-        if self._spool is None or now_s < self._look_s:
-            return
-        self._look_s = now_s + _LOOK_S
-        try:
-            self._has_backlog = bool(self._spool.stored())
-        except Exception as error:  # noqa: BLE001 - the disk says nothing of the server, which is there
-            self._has_backlog = False
-            self._guard.note("spool", f"cannot be read: {described(error)}")
-        self._reconcile()
-
-    def drain(self) -> None:
-        """Sends the next stored request, if there is one."""
-        if not self._has_backlog:
-            self._look_s = 0.0
-            self.look()
-            if not self._has_backlog:
-                return
-        if self._draining is None:
-            segment = None if self._spool is None else next(self._spool.claim(), None)
-            if segment is None:  # there is none, or others send them
-                self._has_backlog = False
-                self._look_s = time.monotonic() + (_OWN_LOOK_S if self._stored else _LOOK_S)
-                self._reconcile()
-                return
-            self._draining = segment, segment.frames()
-        segment, frames = self._draining
-        try:
-            frame = next(frames, None)
-            if frame is None:
-                self._draining = None
-                segment.remove()
-                self._reconcile()
-            elif self._send_frame(segment, frame):
-                segment.acknowledge(frame)
-            else:
-                self._let_go()
-        except BaseException:
-            self._let_go()
-            raise
-
-    def _send_frame(self, segment: Segment, frame: Frame) -> bool:
-        if time.time() - frame.time_s > _MAX_STORED_S:
-            self._lose_parts(frame.parts, Cause.EXPIRED)
-            return True
-        server_was_there = not self.line.failures
-        answers = send_in_parts(self.line.exchange, frame.payload, frame.parts)
-        answer = answers[-1].answer
-        if not answer.retryable:
-            for one in answers:
-                if not one.answer.delivered:
-                    self._lose_parts(one.parts, Cause.REFUSED, one.answer.message)
-                elif one.answer.rejected:
-                    self._reject(one.parts, one.answer)
-            self._strikes.pop((segment.path.name, frame.end), None)
-            return True
-        key = (segment.path.name, frame.end)
-        self._strikes[key] += server_was_there
-        if self._strikes[key] >= _MAX_STRIKES:
-            self._lose_parts(frame.parts, Cause.EXPIRED, answer.message)
-            return True
-        self.pause(answer)
-        return False
-
-    def _let_go(self) -> None:
-        draining, self._draining = self._draining, None
-        if draining is not None:
-            draining[0].close()
-
-    def _reconcile(self) -> None:
-        """Settles what is no longer on disk, because it was delivered, by whomever, or given up."""
-        gone = [path for path in list(self._stored) if not path.exists()]
-        if gone:
-            with self._buffer.changed:
-                for path in gone:
-                    self._buffer.settle_stored(self._stored.pop(path, Counter()))
-                self._buffer.changed.notify_all()
-
     def pause(self, answer: Answer) -> None:
         """After a failed attempt."""
         self.line.pause(answer)
@@ -288,12 +189,11 @@ class Courier:
     def hurry(self) -> None:
         """Somebody waits: the next attempt is due soon. Call with ``changed`` held."""
         self.line.hurry()
-        if self._stored and not self._has_backlog:
-            self._look_s = 0.0
+        self.backlog.hurry()
 
     def finish(self) -> None:
         """The last of the thread that delivers: no file and no connection of its own stays open."""
-        self._let_go()
+        self.backlog.let_go()
         self.close()
 
     def close(self) -> None:
@@ -306,14 +206,7 @@ class Courier:
         """In the child: lets go of the parent's files; they and what is in them stay the parent's."""
         if self._spool is not None:
             self._spool.reset_after_fork()
-        draining, self._draining = self._draining, None
-        if draining is not None:
-            draining[0].leave()
-
-    @property
-    def sends_stored(self) -> bool:
-        """Whether a stored request waits for its answer, and would be sent again if that were not heard."""
-        return self.line.in_exchange and self._draining is not None
+        self.backlog.reset_after_fork()
 
     @property
     def may_relieve(self) -> bool:
@@ -342,20 +235,12 @@ class Courier:
     def _unencodable(self, item: Item, error: Exception) -> None:
         self._settle((item,), Cause.ENCODING, described(error))
 
+    def _lose_stored(self, parts: Sequence[Part], cause: str) -> None:
+        self.backlog.lose(parts, cause)
+
     def _settle(self, items: Sequence[Item], cause: str | None = None, message: str = "") -> None:
         with self._buffer.changed:
             settled = self._buffer.settle(items, cause)
             self._buffer.changed.notify_all()
         if cause is not None:
             self._guard.note("delivery", f"{counted(settled, 'record')} lost ({cause}): {message}")
-
-    def _lose_parts(self, parts: Sequence[Part], cause: str, message: str = "") -> None:
-        with self._buffer.changed:
-            self._buffer.lose(parts, cause)
-        lost = counted(sum(part.records for part in parts), "record")
-        self._guard.note("spool", f"{lost} lost ({cause}): {message}")
-
-    def _reject(self, parts: Sequence[Part], answer: Answer) -> None:
-        with self._buffer.changed:
-            self._buffer.lose(rejected_parts(parts, answer.rejected), Cause.REJECTED)
-        self._guard.note("delivery", f"{counted(answer.rejected, 'record')} rejected: {answer.message}")

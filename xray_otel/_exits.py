@@ -31,6 +31,8 @@ class _Token:
 
 _deliver: Deliver | None = None
 _token = _Token()
+_pid = os.getpid()
+"""Of the process that has loaded this; forked children have it from their parent."""
 _armed: set[str] = set()
 """What hears of the end already; a forked child inherits both this and the hooks."""
 _LAST = -1_000
@@ -51,6 +53,12 @@ def arm(deliver: Deliver, *, sigterm: bool) -> None:
     _arm_celery()
     if sigterm:
         _arm_sigterm()
+
+
+def is_worker() -> bool:
+    """Whether this process was forked, or is one of multiprocessing's: its parent may wait for its end."""
+    process = sys.modules.get("multiprocessing.process")
+    return os.getpid() != _pid or (process is not None and process.parent_process() is not None)
 
 
 def _end() -> None:

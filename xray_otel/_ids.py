@@ -17,8 +17,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
-OWN_ID = re.compile("[0-9a-f]{16}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|sha256:[0-9a-f]{16}")
-"""Ids that we made: random, and no pattern may part the steps of a run."""
+_UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+OWN_RUN_ID = re.compile(_UUID)
+OWN_STEP_ID = re.compile(f"(?=[0-9]*[a-f])[0-9a-f]{{16}}|{_UUID}")
+"""Ids as we make them: random, and no pattern may part the steps of a run."""
 
 
 def new_run_id() -> str:
@@ -40,16 +42,18 @@ def is_run_id(value: object) -> TypeGuard[str]:
     return type(value) is str and _RUN_ID.fullmatch(value) is not None
 
 
-def leaves_whole(value: str) -> bool:
-    """Whether no mask hides a part of this id."""
-    return OWN_ID.fullmatch(value) is not None or _mask.current.text(value) == value
+def leaves_whole(run_id: str) -> bool:
+    """Whether no mask hides a part of this run id."""
+    return OWN_RUN_ID.fullmatch(run_id) is not None or _mask.current.text(run_id) == run_id
 
 
 def new_step_id() -> str:
     """
-    16 random hex digits.
+    16 random hex digits, a letter among them: what has 16 decimal ones may be the number of a card.
 
     Not the span's id: that may come from ``random``, and a pipeline that seeds it before
     each step would give all its steps one id.
     """
-    return f"{random_bits(64):016x}"
+    while (step_id := f"{random_bits(64):016x}").isdecimal():
+        pass
+    return step_id

@@ -38,6 +38,8 @@ class Line:
         """Whether the last attempt failed; a caller that wants to know of the next one sets it to False."""
         self.delivered = False
         """Whether the server took a request since this was last set to False."""
+        self.has_delivered = False
+        """Whether it ever took one."""
         self.in_exchange = False
         """Whether a request waits for its answer."""
 
@@ -54,7 +56,7 @@ class Line:
             self.in_exchange = False
         if answer.delivered:
             self.failures = 0
-            self.delivered = True
+            self.delivered = self.has_delivered = True
         with self._changed:
             self.is_away = answer.retryable
             self._changed.notify_all()
@@ -77,6 +79,7 @@ class Line:
             if self.flushes:
                 pause_s = min(pause_s, _FLUSH_BACKOFF_S)
             self.blocked_until_s = now_s + pause_s
+            self._changed.notify_all()
 
     def hurry(self) -> None:
         """Somebody waits: the next attempt is due soon. Call with ``changed`` held."""

@@ -7,7 +7,8 @@ on their spans, on ours, and on the resource.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -15,7 +16,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from xray_otel import _mask, semconv
-from xray_otel._ids import OWN_ID
+from xray_otel._ids import OWN_RUN_ID, OWN_STEP_ID
 from xray_otel._mask import FAILED, MASKED, Mask
 from xray_otel.semconv import (
     CAPTURE_LEVEL,
@@ -34,7 +35,13 @@ from xray_otel.semconv import (
     STEP_TYPES,
 )
 
-_IDENTITY = frozenset({RUN_ID, STEP_ID, STEP_PARENTS, CONFIG_FINGERPRINT})
+_OWN: Mapping[str, re.Pattern[str]] = {
+    RUN_ID: OWN_RUN_ID,
+    STEP_ID: OWN_STEP_ID,
+    STEP_PARENTS: OWN_STEP_ID,
+    CONFIG_FINGERPRINT: re.compile("sha256:[0-9a-f]{16}"),
+}
+"""What is never masked, because we made it, by attribute."""
 _WORDED = frozenset({SPAN_KIND, RUN_STATUS, STEP_TYPE, STEP_STATUS, CAPTURE_LEVEL})
 _WORDS = SPAN_KINDS | RUN_STATUSES | STEP_TYPES | STEP_STATUSES | CAPTURE_LEVELS
 """Of a vocabulary: they hold nothing that could be hidden, and without them a step would be none."""
@@ -84,17 +91,17 @@ def _attributes(attributes: Iterable[KeyValue], mask: Mask, depth: int = 0) -> N
             pair.value.string_value = MASKED
         else:
             if not (key in _WORDED and pair.value.string_value in _WORDS):
-                _value(pair.value, mask, depth, identity=key in _IDENTITY)
+                _value(pair.value, mask, depth, own=_OWN.get(key))
         if mask.searches and key not in _NAMES:
             prefix = next((prefix for prefix in _PREFIXES if key.startswith(prefix)), "")
             pair.key = prefix + mask.text(key[len(prefix) :])
 
 
-def _value(value: AnyValue, mask: Mask, depth: int, *, identity: bool = False) -> None:
+def _value(value: AnyValue, mask: Mask, depth: int, *, own: re.Pattern[str] | None = None) -> None:
     kind = value.WhichOneof("value")
     if kind == "string_value":
         text = value.string_value
-        if not (identity and OWN_ID.fullmatch(text)):
+        if own is None or not own.fullmatch(text):
             masked = mask.text(text)
             if masked is not text:
                 value.string_value = masked
@@ -108,6 +115,6 @@ def _value(value: AnyValue, mask: Mask, depth: int, *, identity: bool = False) -
             value.string_value = FAILED
         elif kind == "array_value":
             for entry in value.array_value.values:
-                _value(entry, mask, depth + 1, identity=identity)
+                _value(entry, mask, depth + 1, own=own)
         else:
             _attributes(value.kvlist_value.values, mask, depth + 1)

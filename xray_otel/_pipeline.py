@@ -165,17 +165,22 @@ class Pipeline:
                 courier.line.flushes -= 1
             return True
 
-    def shutdown(self, timeout_s: float, *, at_exit: bool = False) -> bool:
+    def shutdown(self, timeout_s: float, *, at_exit: bool = False, clears: bool = False) -> bool:
         """
         Flushes within ``timeout_s`` seconds, then takes nothing more in. Safe to call twice.
 
         What is not acknowledged by then goes to disk; where there is none, it counts as lost.
         Returns whether everything was settled. ``at_exit``: what daemon threads record until
-        the process is gone goes to disk, too.
+        the process is gone goes to disk, too. ``clears``: then what ended processes have left on
+        disk is sent as well, for ``XRAY_EXIT_TIMEOUT_S`` in all at most.
         """
         deadline_s = time.monotonic() + timeout_s
         rescue_s = timeout_s * _RESCUE_SHARE
+        clears_until_s = min(deadline_s - rescue_s, time.monotonic() + self._settings.exit_timeout_s)
         settled = self._is_settled() or (self._sender.has_begun and self.secure(timeout_s - rescue_s))
+        # Whose own records are refused has a wrong key perhaps, and would lose those of others by it.
+        if settled and clears and self._courier.line.has_delivered:
+            self._clear(clears_until_s)
         if settled and self._sender.has_begun and self._has_reports():
             settled = self.secure(deadline_s - rescue_s - time.monotonic())
         with self._changed:
@@ -198,12 +203,30 @@ class Pipeline:
         with self._changed:
             self._rescuer = None
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._courier.sends_stored, deadline_s - time.monotonic())
+            backlog = self._courier.backlog
+            self._changed.wait_for(lambda: not backlog.is_sending, deadline_s - time.monotonic())
         self._courier.close()
         self._sender.join(_JOIN_S)
         reports = sum(report_of(item) is not None for item in items)
         self._tell(lost, lost_before, self._buffer.stored_count - reports)
         return settled and not lost
+
+    def _clear(self, until_s: float) -> None:
+        """
+        Sends what others left on disk while the server takes it.
+
+        Where only short programs run none would come to it otherwise: each has its own records to
+        send, and ends with the answer.
+        """
+        backlog, line = self._courier.backlog, self._courier.line
+        with self._changed:
+            backlog.is_asked_for = True
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: not backlog.is_asked_for or line.failures or self._stopped,
+                until_s - time.monotonic(),
+            )
+            backlog.is_asked_for = False
 
     def _rescue(self, items: list[Item], deadline_s: float) -> int:
         """To disk with what is not delivered; returns how much of it is lost."""
@@ -247,7 +270,7 @@ class Pipeline:
             message = (
                 f"{counted(stored, 'record waits', 'records wait')} for {self._settings.endpoint} "
                 f"in {self._courier.spool_folder}; the "
-                "next process sends them, or: python -m xray_otel sync"
+                "next programs that reach it send them, or: python -m xray_otel sync"
             )
             self._guard.note("shutdown", message, last=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import Span as ApiSpan
 
 from xray_otel._buffer import Priority
 from xray_otel._context import current_scope
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _SHUTDOWN_TIMEOUT_S = 2.0
 _TAKEN = "_xray_taken"
+_last = threading.local()
+"""``context`` of the span that a thread handed over last: processors see a copy of what was ended."""
 
 
 class SpanTap(SpanProcessor):
@@ -100,7 +104,13 @@ def _take(span: ReadableSpan, pipeline: Pipeline) -> None:
     # all of them see this one object. Setting a default is atomic.
     mark = object()
     if vars(span).setdefault(_TAKEN, mark) is mark:
+        _last.context = span.context
         pipeline.offer_span(Priority.RUN if kind == "run" else Priority.STEP, span, attributes)
+
+
+def is_taken(span: ApiSpan) -> bool:
+    """Whether the span that this thread has just ended, or tried to, was handed over by that."""
+    return getattr(_last, "context", None) == span.get_span_context()
 
 
 def _recording(client: Client | None) -> Client | None:

@@ -17,14 +17,15 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from xray_otel import semconv
 from xray_otel._artifacts import send_artifact
-from xray_otel._buffer import Event, Priority
+from xray_otel._buffer import Cause, Event, Priority
 from xray_otel._client import Client
 from xray_otel._context import RUN_KEY, STEP_KEY, RunScope, leave, with_baggage
 from xray_otel._encode import json_text, named_text, shown, text_of
 from xray_otel._figures import number
 from xray_otel._guard import IDLE, described, guarded
 from xray_otel._host_errors import error_message, error_type, run_status
-from xray_otel._ids import is_run_id, new_run_id
+from xray_otel._ids import is_run_id, leaves_whole, new_run_id
+from xray_otel._processor import is_taken
 from xray_otel._schemas import MAX_PROBLEMS, Rules, Schema, report
 from xray_otel._setup import client
 from xray_otel._steps import Step
@@ -66,7 +67,7 @@ class Run:
         self._lost_before = 0
         self._process_id = 0
         given = arguments.get("run_id")
-        self.run_id: str = given if is_run_id(given) and text_of(given, NAME_BYTES) == given else new_run_id()
+        self.run_id: str = given if is_run_id(given) and leaves_whole(given) else new_run_id()
         """The run's id. Give it to the people who will ask about the run."""
         self._scope = RunScope(self, self.run_id, {semconv.RUN_ID: self.run_id})
 
@@ -176,6 +177,8 @@ class Run:
             self._finish(error)
         except Exception as failure:  # noqa: BLE001 - recording must not harm the pipeline
             self._span.end()
+            if not is_taken(self._span):
+                self._client.pipeline.lose(Priority.RUN, Cause.ENCODING, self.run_id)
             if error is None:
                 self._guard.failed("run", failure)
             else:  # even a strict client does not replace the pipeline's own exception

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import struct
 import time
 import zlib
@@ -39,6 +40,10 @@ _FRAME = struct.Struct("<IBIIQ")
 _CHECKSUM_BYTES = 4
 _MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 _ZLIB_LEVEL = 1
+_MANIFEST = re.compile(rb"\[[\[\]]")
+"""How a manifest begins, by which the next frame is found after a damaged one."""
+_LANE_CLASSES = (Priority.STEP, Priority.DECISIONS, Priority.ARTIFACT)
+"""What most of a lane is, where no manifest says it."""
 
 
 class Frame(NamedTuple):
@@ -50,6 +55,8 @@ class Frame(NamedTuple):
     """When it was stored, seconds since the Unix epoch."""
     end: int
     """Offset of the next frame."""
+    is_damaged: bool = False
+    """Whether it cannot be read, and ``parts`` are what is known of it."""
 
 
 def encode_frame(payload: Payload, parts: Sequence[Part]) -> bytes:
@@ -128,15 +135,17 @@ class Segment:
         """
         What is not acknowledged yet, oldest first.
 
-        Ends at the first frame that is not whole: the process died while it wrote it.
+        Ends at a frame that is not whole: the process died while it wrote it. One that is
+        followed by others is damaged.
         """
         data = os.pread(self._descriptor, self.size_bytes, 0)
         if len(data) < _HEAD.size:
             return
         magic, start = _HEAD.unpack_from(data)
-        if magic != _MAGIC:
-            return
-        while frame := _read_frame(data, start):
+        if magic != _MAGIC or start < _HEAD.size:  # damaged: what was acknowledged is sent again
+            start = _HEAD.size
+        lane = int(self.path.name[0])
+        while frame := _read_frame(data, start) or _damaged_frame(data, start, lane):
             yield frame
             start = frame.end
 
@@ -166,6 +175,30 @@ class Segment:
             os.close(descriptor)
 
 
+def _damaged_frame(data: bytes, start: int, lane: int) -> Frame | None:
+    """What stands in for bytes that are no frame, up to the next one; None for a torn tail."""
+    body = start + _FRAME.size
+    if body > len(data):
+        return None
+    _, _, manifest_bytes, packed_bytes, time_ns = _FRAME.unpack_from(data, start)
+    said_end = body + manifest_bytes + packed_bytes
+    ends = (found.start() - _FRAME.size for found in _MANIFEST.finditer(data, body + 1))
+    end = said_end if said_end == len(data) else next((at for at in ends if _read_frame(data, at)), None)
+    if end is None:
+        return None
+    parts = None
+    if end == said_end:  # its head is whole, and mostly the manifest
+        with contextlib.suppress(ValueError, TypeError):
+            parts = _parts(data[body : body + manifest_bytes])
+    if parts is None:
+        parts = (Part("", _LANE_CLASSES[min(lane, len(_LANE_CLASSES) - 1)], 1, 1),)
+    return Frame(Payload(Signal.LOGS, b""), parts, time_ns / 1e9, end, is_damaged=True)
+
+
+def _parts(manifest: bytes) -> tuple[Part, ...]:
+    return tuple(Part(run, Priority(priority), *counts) for run, priority, *counts in json.loads(manifest))
+
+
 def _read_frame(data: bytes, start: int) -> Frame | None:
     body = start + _FRAME.size
     if body > len(data):
@@ -175,8 +208,7 @@ def _read_frame(data: bytes, start: int) -> Frame | None:
     if end > len(data) or zlib.crc32(memoryview(data)[start + _CHECKSUM_BYTES : end]) != checksum:
         return None
     try:
-        manifest = json.loads(data[body : body + manifest_bytes])
-        parts = tuple(Part(run, Priority(priority), *counts) for run, priority, *counts in manifest)
+        parts = _parts(data[body : body + manifest_bytes])
         unpacker = zlib.decompressobj()
         payload = Payload(
             Signal(signal), unpacker.decompress(data[body + manifest_bytes : end], _MAX_PAYLOAD_BYTES)

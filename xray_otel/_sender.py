@@ -28,6 +28,8 @@ _FULL_BYTES = 2 * 1024 * 1024
 _TAKE_BYTES = 1_000_000
 """Estimated size of a request."""
 _TAKEN_AT_ONCE_BYTES = 200_000
+_FAILED_PAUSE_S = 0.05
+"""What fails by itself fails again, and would keep a core busy."""
 
 
 class Sender:
@@ -85,15 +87,19 @@ class Sender:
             thread.join(timeout_s)
 
     def _work(self) -> None:
-        while task := self._wait_for_work():
+        while not self._courier.taken_over:
             try:
+                task = self._wait_for_work()
+                if task is None:
+                    break
                 task()
                 if self._courier.line.delivered:
-                    self._courier.look()
+                    self._courier.backlog.look()
                     self._report()
             except Exception as error:  # noqa: BLE001 - the thread must outlive whatever happened in it
                 self._guard.note("delivery", described(error))
                 self._courier.pause(Answer(False, retryable=True))
+                time.sleep(_FAILED_PAUSE_S)
         self._courier.finish()
 
     def _relieve(self) -> None:
@@ -116,7 +122,9 @@ class Sender:
                 return items
         except Exception as error:  # noqa: BLE001 - as in ``_work``
             self._guard.note("delivery", described(error))
-            self._buffer.put_back(items)
+            with self._changed:
+                if not self._courier.taken_over:
+                    self._buffer.put_back(items)
         with self._changed:
             self._relief = None
         return []
@@ -135,12 +143,12 @@ class Sender:
             while not self._courier.taken_over:
                 now_s = time.monotonic()
                 cycle_s = self._cycle_due_s(now_s)
-                drain_s = self._courier.due_s()
+                drain_s = self._courier.backlog.due_s()
                 if cycle_s is not None and cycle_s <= now_s:
                     self._due_s = None
                     return self._cycle
                 if drain_s is not None and drain_s <= now_s:
-                    return self._courier.drain
+                    return self._courier.backlog.send_next
                 due = [at_s for at_s in (cycle_s, drain_s) if at_s is not None]
                 self._changed.wait(min(due) - now_s if due else None)
         return None

@@ -267,9 +267,13 @@ def shutdown(timeout_s: float = 2.0) -> bool:
     """
     As ``flush``, and takes nothing more in; what is recorded afterwards counts as lost.
 
-    Python's exit does this by itself, within ``XRAY_EXIT_TIMEOUT_S``. Safe to call twice.
+    Then it sends what ended programs have left on disk, if the server answers: within the same
+    time, and for ``XRAY_EXIT_TIMEOUT_S`` in all at most. Python's exit does all this by itself,
+    within ``XRAY_EXIT_TIMEOUT_S``. Safe to call twice.
     """
-    return _client is None or _client.pipeline.shutdown(_seconds(_client, "shutdown", timeout_s))
+    if _client is None:
+        return True
+    return _client.pipeline.shutdown(_seconds(_client, "shutdown", timeout_s), clears=not _exits.is_worker())
 
 
 def _seconds(current: Client, where: str, timeout_s: object) -> float:
@@ -298,6 +302,7 @@ def _deliver(*, last: bool) -> None:
     if _client is not None:
         timeout_s = _client.settings.exit_timeout_s
         if last:
-            _client.pipeline.shutdown(timeout_s, at_exit=True)
+            # Not in workers, for whose end the program may wait while it runs.
+            _client.pipeline.shutdown(timeout_s, at_exit=True, clears=not _exits.is_worker())
         else:
             _client.pipeline.secure(timeout_s)

@@ -131,7 +131,9 @@ class Spool:
     def _shed(self, one: Stored, given_up: list[Part]) -> int:
         """Gives a segment up unless another process writes or sends it; returns the bytes that makes free."""
         self._seal_if_own(one)
-        segment = Segment.claim(one.path)
+        segment = None
+        with contextlib.suppress(OSError):  # what cannot be opened makes no room
+            segment = Segment.claim(one.path)
         if segment is None:
             return 0
         try:
@@ -156,13 +158,24 @@ class Spool:
         return sorted(found, key=lambda one: one.path.name)
 
     def claim(self) -> Iterator[Segment]:
-        """The segments that nobody else has, in the order of ``stored``, each to be closed or removed."""
+        """
+        The segments that nobody else has, in the order of ``stored``, each to be closed or removed.
+
+        Those that cannot be opened hold up no other: for them OSError is raised at the end.
+        """
+        failed: OSError | None = None
         for one in self.stored():
             # Not all at once: a failed attempt every few seconds would leave a trail of small files.
             self._seal_if_own(one)
-            segment = Segment.claim(one.path)
-            if segment is not None:
-                yield segment
+            try:
+                segment = Segment.claim(one.path)
+            except OSError as error:
+                failed = failed or error
+            else:
+                if segment is not None:
+                    yield segment
+        if failed is not None:
+            raise failed
 
     def seal(self) -> None:
         """Lets go of what was written, so that any process may send it."""

@@ -26,6 +26,7 @@ from xray_otel._guard import IDLE, described, guarded
 from xray_otel._host_errors import error_message, error_type
 from xray_otel._ids import new_step_id
 from xray_otel._judging import CLOSED
+from xray_otel._processor import is_taken
 from xray_otel._setup import client
 from xray_otel._wrapping import wrapped
 from xray_otel.errors import UsageError
@@ -189,6 +190,8 @@ class Step(Describing):
             self._finish(self._client, error)
         except Exception as failure:  # noqa: BLE001 - recording must not harm the pipeline
             self._span.end()
+            if not is_taken(self._span):  # a processor of the team's may fail after X-Ray's, or before
+                self._client.pipeline.lose(Priority.STEP, Cause.ENCODING, self._identity.get(semconv.RUN_ID))
             if error is None:
                 self._guard.failed("step", failure)
             else:  # even a strict client does not replace the pipeline's own exception

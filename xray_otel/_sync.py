@@ -22,7 +22,7 @@ from xray_otel._words import counted
 from xray_otel.errors import SettingsError
 from xray_otel.settings import Settings
 
-ALL_SENT, SOME_LEFT, BAD_USAGE = 0, 1, 2
+ALL_SENT, NOT_ALL_SENT, BAD_USAGE = 0, 1, 2
 """Exit codes."""
 
 _PAUSE_S = (0.25, 5.0)
@@ -51,8 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         "sync",
         help="send what programs kept on disk while the server was away",
         description="Sends what programs of this user kept on disk while the server was away. They do so by "
-        "themselves when they next run; this is for those that do not. Settings are read from XRAY_*.",
-        epilog="Exit code: 0 all sent, 1 something is left, 2 wrong usage.",
+        "themselves when they next run; this is for those that do not, or not soon enough. "
+        "Settings are read from XRAY_*.",
+        epilog="Exit code: 0 all sent, 1 something is left or was lost, 2 wrong usage.",
     )
     command.add_argument("--endpoint", help="URL of the collector (default: XRAY_ENDPOINT)")
     command.add_argument("--protocol", choices=("http/protobuf", "grpc"), help="default: XRAY_PROTOCOL")
@@ -116,7 +117,7 @@ def sync(settings: Settings, timeout_s: float, progress: Progress) -> int:
         sender.send_all()
     except OSError as error:
         progress.say(f"{spool.folder}: {error}")
-        return SOME_LEFT
+        return NOT_ALL_SENT
     finally:
         sender.close()
     outcome = sender.outcome
@@ -128,7 +129,7 @@ def sync(settings: Settings, timeout_s: float, progress: Progress) -> int:
         size = _size(sum(one.size_bytes for one in left))
         progress.say(f"{len(left)} files ({size}) are left in {spool.folder}: {sender.why_left}")
     _tell_others(settings, spool, progress)
-    return SOME_LEFT if left else ALL_SENT
+    return NOT_ALL_SENT if left or outcome.lost else ALL_SENT
 
 
 def _tell_others(settings: Settings, spool: Spool, progress: Progress) -> None:
@@ -175,6 +176,11 @@ class _Sender:
         self.outcome = self.outcome._replace(sent_bytes=self.outcome.sent_bytes + segment.size_bytes)
 
     def _send(self, frame: Frame) -> bool:
+        if frame.is_damaged:
+            self._losses.lose(frame.parts, Cause.DAMAGED)
+            lost = sum(part.records for part in frame.parts)
+            self.outcome = self.outcome._replace(lost=self.outcome.lost + lost)
+            return True
         answers = send_in_parts(self._insist, frame.payload, frame.parts)
         last = answers[-1].answer
         if last.retryable:

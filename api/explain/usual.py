@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import chain, compress, count
 from operator import mul
 from statistics import median
@@ -43,7 +44,7 @@ RELATIVE_FLOOR = 0.01
 
 _FIGURE_BYTES, _VALUE_BYTES, _NUMBER_BYTES = 100, 8, 32
 """A figure of a run in its dictionary, one that it shares, and a number of one's own, with their places."""
-_PLACE_BYTES, _MODEL_BYTES = 8, 600
+_STEP_BYTES, _PLACE_BYTES, _MODEL_BYTES = 300, 8, 600
 
 Place = tuple[str, str]
 """Name of a step and of its figure."""
@@ -156,8 +157,13 @@ class Usual:
         """About what is kept here, with the figures of the runs; it grows with what is asked for."""
         columns = [column for of_step in list(self._steps.values()) for column in (of_step or {}).values()]
         places = sum(map(len, list(self._keys)))
-        figures = len(self._baseline) * len(columns) * _FIGURE_BYTES
-        return figures + places * _PLACE_BYTES + sum(column.bytes() for column in columns)
+        return self._given_bytes + places * _PLACE_BYTES + sum(column.bytes() for column in columns)
+
+    @cached_property
+    def _given_bytes(self) -> int:
+        of_steps = [figures.values for run in self._baseline for figures in run.values()]
+        each = len(self._baseline) + len(of_steps)
+        return each * _STEP_BYTES + sum(map(len, of_steps)) * _FIGURE_BYTES
 
     def columns(self, step: str, own: Figures) -> dict[str, Column]:
         """Figure → column, also for shares that only ``own`` has; empty where too few runs have the step."""

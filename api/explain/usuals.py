@@ -39,7 +39,7 @@ class Usuals:
         """The one asked for last stands last."""
 
     def of(self, baseline: Sequence[Run]) -> Usual:
-        """What is usual over these runs."""
+        """What is usual over these runs; ``bound`` has to follow the questions that it answers."""
         now = self._clock()
         with self._lock:
             known = [kept for kept in self._known if now - kept.at <= REMEMBERED_S]
@@ -47,8 +47,13 @@ class Usuals:
             if found is None:
                 # Not the caller's list, which may be changed.
                 found = _Kept(now, tuple(baseline), Usual(tuple(baseline)))
-            self._known = _bounded([*(kept for kept in known if kept is not found), found])
+            self._known = [*(kept for kept in known if kept is not found), found]
         return found.usual
+
+    def bound(self) -> None:
+        """Forget those not asked for the longest, and one that is too large alone."""
+        with self._lock:
+            self._known = _bounded(self._known)
 
 
 class _Kept(NamedTuple):
@@ -66,8 +71,8 @@ def _bounded(known: Sequence[_Kept]) -> list[_Kept]:
     left = REMEMBERED_BYTES
     kept: list[_Kept] = []
     for one in reversed(known):
-        left -= one.usual.bytes()
-        if left < 0:
-            break
-        kept.append(one)
+        size = one.usual.bytes()
+        if size <= left:
+            left -= size
+            kept.append(one)
     return kept[::-1]

@@ -16,6 +16,7 @@ WORDS: Mapping[str, str] = {
     "not_evaluated": "the record does not hold what the rule says of it",
     "depends_on_others": "the step looks at the other candidates, and those change",
     "never_judged": "the step never judged it, so its value there is not known",
+    "at_an_end": "nobody went on from the step, so which steps would follow is not recorded",
     "arrival": "whether it would arrive at the step is not known",
     "repeated": "the step judged it several times, and not all of these decisions change alike",
     "not_recorded": "the step recorded only some of its decisions, or they cannot be read",

@@ -1,4 +1,4 @@
-"""How a rule compares value and threshold, as declared, or as far as the record shows it."""
+"""How a rule compares value and threshold, as declared, or else as far as the record shows it."""
 
 from __future__ import annotations
 
@@ -40,16 +40,12 @@ class Observation(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparator:
-    """The signs that the record leaves open, and how well it is known that there are no others."""
+    """The signs that the record leaves open, and whether it is known that there are no others."""
 
     signs: frozenset[str]
     """Empty: the record contradicts each of them."""
     declared: bool = False
-    shown: bool = False
-    """
-    The record has candidates on either side of a limit that fared otherwise, and no tolerance around the
-    limit explains it: one failed that was nearer than half as far from it as one that passed.
-    """
+    """Else a tolerance of which the record says nothing may look the same."""
     by_side: bool = True
     """
     Whether candidates on one side of their limit, or at it, all fared alike: then a threshold that moves
@@ -109,30 +105,20 @@ def comparator(observed: Iterable[Observation | None], declared: str | None) -> 
     on one of the sides.
     """
     fared: dict[int, set[bool]] = {-1: set(), 0: set(), 1: set()}
-    passed_at: dict[int, Number] = {-1: 0, 1: 0}
-    failed_at: dict[int, Number] = {-1: math.inf, 1: math.inf}
-    limits: set[Number] = set()
     for observation in observed:
         if observation is None or observation.passed is None:
             continue
         value, threshold, passed = observation.value, observation.threshold, observation.passed
         if is_number(value) and is_number(threshold):
-            side = (value > threshold) - (value < threshold)
-            fared[side].add(passed)
-            limits.add(threshold)
-            if side and passed:
-                passed_at[side] = max(passed_at[side], abs(value - threshold))
-            elif side:
-                failed_at[side] = min(failed_at[side], abs(value - threshold))
+            fared[(value > threshold) - (value < threshold)].add(passed)
     # A sign says the same of all values on one side of the limit.
     open_signs = frozenset(
         sign
         for sign in (ORDER if declared is None else [declared])
         if all(SIGNS[sign](at, 0) is passed for at, said in fared.items() for passed in said)
     )
-    shown = len(limits) == 1 and any(2 * failed_at[-side] < passed_at[side] for side in passed_at)
     by_side = all(len(said) < 2 for said in fared.values())
-    return Comparator(open_signs, declared is not None, shown, by_side)
+    return Comparator(open_signs, declared is not None, by_side)
 
 
 def _above(value: Number) -> float:

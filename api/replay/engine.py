@@ -45,6 +45,10 @@ class Replayed:
     """Item to whether it goes on."""
     changed: bool = False
     """Whether what goes on may be other than what went on."""
+    stirred: bool = False
+    """Whether the candidates may come in another order: what one branch loses may come by another."""
+    at_an_end: bool = False
+    """Whether somebody may go on from where nobody did, and no step is known to follow."""
 
 
 @dataclass
@@ -59,6 +63,7 @@ class Rerun:
         """Whether each verdict and each arrival is known."""
         return not any(
             replayed.hidden
+            or replayed.at_an_end
             or replayed.newcomers
             or None in replayed.arrives
             or any(verdict.word is None for verdict in set(replayed.verdicts))
@@ -83,10 +88,13 @@ def rerun(
         replayed.ancestors = frozenset(step.feeds).union(
             *(done[feed].ancestors for feed in step.feeds if feed in done)
         )
-        slate_changed = replayed.hidden or bool(replayed.newcomers) or not all(replayed.arrives)
+        stirred = replayed.stirred or replayed.hidden
+        slate_changed = stirred or bool(replayed.newcomers) or not all(replayed.arrives)
         replayed.verdicts = _verdicts(step, mine, replayed, slate_changed, assume)
         _settle(replayed, fates, done, concerned=slate_changed or bool(mine))
         done[step.step_id] = replayed
+    if not assume:
+        _stop_at_ends(done, fates)
     return Rerun(done, fates)
 
 
@@ -118,7 +126,11 @@ def _arrivals(step: StepFacts, done: Mapping[str, Replayed], assume: bool) -> Re
     }
     hidden = any(other.hidden or _multiplies(other) for other in feeds)
     hidden = hidden or any(other.changed for other in aside)
-    return Replayed(step, (), [arrives[d.item_id] for d in step.decisions], newcomers, hidden)
+    ways = (*feeds, *aside)
+    stirred = any(way.stirred or (way.changed and len(ways) > 1) for way in ways)
+    return Replayed(
+        step, (), [arrives[d.item_id] for d in step.decisions], newcomers, hidden, stirred=stirred
+    )
 
 
 def _whether_they_arrive(
@@ -126,7 +138,10 @@ def _whether_they_arrive(
 ) -> Mapping[str, bool | None]:
     unseen = len(feeds) < len(step.feeds)
     if len(feeds) > 1 or aside or unseen:
-        return {item: _arrives(item, feeds, aside, unseen=unseen) for item in step.by_item}
+        return {
+            item: _arrives(item, feeds, aside, unseen=unseen, copies=len(places))
+            for item, places in step.by_item.items()
+        }
     passed, out = feeds[0].step.passed, feeds[0].out
     return {item: out[item] if item in passed else _arrives(item, feeds, ()) for item in step.by_item}
 
@@ -144,18 +159,20 @@ def _multiplies(before: Replayed) -> bool:
 
 
 def _arrives(
-    item: str, feeds: Sequence[Replayed], aside: Sequence[Replayed], *, unseen: bool = False
+    item: str, feeds: Sequence[Replayed], aside: Sequence[Replayed], *, unseen: bool = False, copies: int = 1
 ) -> bool | None:
     """
     Whether an item that did arrive does. aside: steps before that are not known to hand over to it.
 
-    unseen: whether steps hand over to it of which nothing is known.
+    unseen: whether steps hand over to it of which nothing is known. copies: how often it arrived.
     """
     if not any(item in feed.step.passed for feed in feeds):
         # It came from nobody knows where, or the step before did not record it.
         return True if all(not feed.changed and feed.step.evidence != "full" for feed in feeds) else None
     if any(feed.out.get(item) for feed in feeds):
-        return True
+        # Of several copies another way may have handed over some, and do so no longer.
+        fewer = any(feed.out.get(item, False) is not (item in feed.step.passed) for feed in feeds)
+        return None if copies > 1 and fewer else True
     unsure = any(feed.out.get(item) is None and (item in feed.out or feed.hidden) for feed in feeds)
     # One that did not record everybody may have handed it over, too.
     unseen = unseen or any(feed.step.evidence != "full" and item not in feed.step.by_item for feed in feeds)
@@ -177,6 +194,7 @@ def _verdicts(
             [arrives is True for arrives in replayed.arrives],
             [arrives is not False for arrives in replayed.arrives],
             newcomers,
+            not slate_changed,
         )
         top_k = next((change.top_k for change in reversed(mine) if change.top_k is not None), None)
         return reorder(step, field, top_k, assume)
@@ -241,6 +259,18 @@ def _settle_single(replayed: Replayed, fates: dict[str, Fate], items: Sequence[s
             replayed.changed = True
         if arrives is not False:  # else it was lost before
             fates[item] = told[verdict] if arrives else unsure
+
+
+def _stop_at_ends(done: Mapping[str, Replayed], fates: dict[str, Fate]) -> None:
+    """Where nobody was left a run may have ended early: which steps would follow is not in its record."""
+    followed = {feed for replayed in done.values() for feed in replayed.step.feeds}
+    for name, replayed in done.items():
+        if not replayed.changed or replayed.step.passed or name in followed:
+            continue
+        for item, passes in replayed.out.items():
+            if passes and fates[item].step_id == name:
+                fates[item] = Fate(None, name, "at_an_end")
+                replayed.at_an_end = True
 
 
 def _lose_sight(step: StepFacts, fates: dict[str, Fate], done: Mapping[str, Replayed]) -> None:

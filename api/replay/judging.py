@@ -99,8 +99,10 @@ class _Judge:
         if self._declared == "first_failure" and not step.passed and not assume:
             self._all_checks = False  # nobody came to the last rule
         words = step.verdicts & PASSING
-        self._word = next(iter(words)) if len(words) == 1 else "kept"
-        """What the step says of those that go on."""
+        self._passing = said("kept") if len(words) != 1 else said(next(iter(words)))
+        if len(words) > 1 and not assume:
+            self._passing = said(None, "not_declared")
+        """What the step says of those that newly go on."""
         self._one_rule = self._declared == "single" or (assume and is_sole(step))
 
     def verdict(self, place: int, changed: Sequence[_Result | None]) -> Verdict:
@@ -122,7 +124,7 @@ class _Judge:
             return said(None, unknown.cause)
         if others is None:
             return said(None, cause)
-        return said(self._word if rejected(decision) else decision.verdict)
+        return self._passing if rejected(decision) else said(decision.verdict)
 
     def _others(self, decision: Decision) -> _Result:
         """Whether the candidate passes all rules that do not change."""
@@ -182,7 +184,7 @@ def _rejected_by_another(
 def _results(step: StepFacts, rule: Rule, change: Change, assume: bool) -> list[_Result | None]:
     """What the changed rule says, per decision; None: it is known to say what it said."""
     several = change.threshold is not None and len(rule.thresholds) > 1
-    known = rule.known(step, assume)
+    known = rule.known(assume)
     by_side = rule.comparator.by_side and (known or assume) and not several
     found: list[_Result | None] = []
     for before in rule.observed:

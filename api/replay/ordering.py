@@ -23,6 +23,8 @@ class Field(NamedTuple):
     """Per decision, whether it may arrive."""
     newcomers: int | None
     """Candidates without a score that may arrive too; None: nobody knows how many."""
+    is_same: bool
+    """Whether they are those of the record, in the same order."""
 
 
 def reorder(step: StepFacts, field: Field, top_k: int | None, assume: bool) -> list[Verdict]:
@@ -31,9 +33,8 @@ def reorder(step: StepFacts, field: Field, top_k: int | None, assume: bool) -> l
 
     top_k: the changed number; None: as before. A candidate is sure of its place where it would be
     among the best whoever else may arrive. Certain only of a step that declares that scores do not
-    depend on the other candidates, and who had lost wins for certain only if it also declares that the order
-    is its single rule: it may ask for a score, too. assume: also where the recorded order follows from the
-    scores.
+    depend on the other candidates, and that the order is its single rule: else it may ask for a score, or for
+    a distance to the next one, too. assume: also where the recorded order follows from the scores.
     """
     judged = step.decisions
     independent = step.declared.item_independent is True or (
@@ -45,13 +46,16 @@ def reorder(step: StepFacts, field: Field, top_k: int | None, assume: bool) -> l
         return [_UNKNOWN] * len(judged)
     if step.evidence != "full":
         return [said(None, "not_recorded")] * len(judged)
-    groups = _groups(step, assume=assume)
+    if not assume and not is_single(step):
+        return [said(None, "not_declared")] * len(judged)
+    # Equal scores stand in the order in which they came, which may be another.
+    groups = _groups(step, ties=assume or field.is_same, ends=assume)
     if groups is None:
         return [said(None, "no_scores")] * len(judged)
-    one_of_all = step.step_type == "select" and keeps <= 1
+    one_of_all = step.step_type == "select" and keeps == 1
     if losers and step.top_k is None and not one_of_all and not assume:
         return [said(None, "not_declared")] * len(judged)  # a score below a limit looks the same
-    if losers and step.top_k is not None and step.top_k != keeps:
+    if step.top_k is not None and (keeps > step.top_k or (losers and keeps < step.top_k)):
         return [said(None, "contradiction")] * len(judged)
     number = top_k if top_k is not None else keeps if losers else step.top_k
     if number is None:
@@ -59,18 +63,12 @@ def reorder(step: StepFacts, field: Field, top_k: int | None, assume: bool) -> l
         return [_UNKNOWN] * len(judged) if field.newcomers != 0 else [said(d.verdict) for d in judged]
     words = {d.verdict for d in judged if d.verdict in PASSING}
     word = next(iter(words)) if len(words) == 1 else "kept"
-    found = _verdicts(groups, field, number, word)
-    if assume or is_single(step):
-        return found
-    return [
-        said(None, "short_circuit") if verdict.passes and d.verdict not in PASSING else verdict
-        for verdict, d in zip(found, judged, strict=True)
-    ]
+    return _verdicts(groups, field, number, word)
 
 
 def positions(step: StepFacts) -> Mapping[int, int]:
     """Place of a decision to its position from 1, where the recorded order follows from the scores."""
-    groups = _groups(step, assume=True)
+    groups = _groups(step, ties=True, ends=True)
     if groups is None:
         return {}
     order = sorted(range(len(groups)), key=lambda place: groups[place])
@@ -117,22 +115,21 @@ def _of_line(field: Field, number: int, word: str) -> list[Verdict]:
 
 
 @once
-def _groups(step: StepFacts, *, assume: bool) -> Sequence[int] | None:
+def _groups(step: StepFacts, *, ties: bool, ends: bool) -> Sequence[int] | None:
     """
     Per decision its place in the order, equal where the record does not tell which comes first.
 
-    The client records a ranking in its order and says that this is its single rule, so equal scores keep
-    the recorded one. Where the decisions stand in another order, the scores must part those that won from
-    those that lost. Where nobody lost by a score, candidates that stand as they came may run along their
-    scores by chance.
+    The client records a ranking in its order. Where the decisions stand in another, the scores must part
+    those that won from those that lost. ties: equal scores stand in the order of the record. ends: the order
+    of the record shows which scores are the best also where nobody lost.
     """
     judged = step.decisions
     won = [d.verdict in PASSING for d in judged]
     if sorted(won, reverse=True) == won and (_runs_along(step, -1) or _runs_along(step, 1)):
-        if assume or is_single(step):
+        if not ends and all(won) and not _runs_along(step, -1):
+            return [0] * len(judged)  # as they came, by chance: the lowest is rarely the best
+        if ties or len({d.score for d in judged}) == len(judged):
             return range(len(judged))
-        if not any(d.score is not None and d.verdict not in PASSING for d in judged):
-            return [0] * len(judged)
         return [number for number, (_, equal) in enumerate(groupby(judged, _score)) for _ in equal]
     scores = [d.score for d in judged if d.score is not None]
     if len(scores) < len(judged):

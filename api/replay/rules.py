@@ -37,13 +37,9 @@ class Rule:
         """The threshold of all candidates, None where there are several or none."""
         return next(iter(self.thresholds)) if len(self.thresholds) == 1 else None
 
-    def known(self, step: StepFacts, assume: bool) -> bool:
+    def known(self, assume: bool) -> bool:
         """Whether the comparator is known as well as the level asks for."""
-        if not self.comparator.signs:
-            return False
-        if assume or self.comparator.declared:
-            return True
-        return self.comparator.shown and (step.evidence == "full" or is_single(step))
+        return bool(self.comparator.signs) and (assume or self.comparator.declared)
 
 
 @once

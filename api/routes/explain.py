@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse
 from api.explain.analysis import explain
 from api.explain.answer import Explanation, answer
 from api.explain.gather import gather
+from api.explain.usuals import Usuals
 from api.routes.runs import known_text, unknown_run
 from store.queries.conditions import shown
 from store.queries.errors import InvalidParameter
@@ -43,7 +44,9 @@ def explain_run(request: Request, run_id: str) -> Explanation | PlainTextRespons
     material = gather(reader, known_text(run_id, "run_id"))
     if material is None:
         raise unknown_run(run_id)
-    explained = explain(material, request.app.state.usuals.of(material.habits.baseline))
+    usuals: Usuals = request.app.state.usuals
+    explained = explain(material, usuals.of(material.habits.baseline))
+    usuals.bound()
     if chosen == "text":
         return PlainTextResponse("\n".join(explained.summary) + "\n")
     return answer(explained)

@@ -46,7 +46,7 @@ class Missing:
     ``not_read``: stored, and more than one answer reads.
     """
     what: str
-    """runs, steps, decisions (counted in candidates), artifacts, texts; chunks (of decisions)."""
+    """runs, steps, decisions (counted in candidates), artifacts, texts, outcomes; chunks (of decisions)."""
     count: int
     """Of chunks, when nobody said how many there are, 1 stands for "at least one"."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from random import Random
+from weakref import ref
 
 import pytest
 
@@ -85,7 +86,34 @@ def test_what_is_kept_is_bounded_and_ages(monkeypatch: pytest.MonkeyPatch) -> No
     assert size > 60 * 8 * 100
     monkeypatch.setattr("api.explain.usuals.REMEMBERED_BYTES", int(2.5 * size))
     explain(explained[2], usuals.of(three))
+    usuals.bound()
     assert usuals.of(two) is second
     assert usuals.of(one) is not first
     now[0] = REMEMBERED_S + 1
     assert usuals.of(two) is not second
+
+
+def test_a_baseline_that_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even until the next question, and it takes nothing else along."""
+    usuals, small, large = Usuals(), healthy(20), healthy(60)
+    kept = usuals.of(small)
+    explain(asked(small, 1), kept)
+    monkeypatch.setattr("api.explain.usuals.REMEMBERED_BYTES", kept.bytes() + 1)
+    grown = usuals.of(large)
+    explain(asked(large, 1), grown)
+    usuals.bound()
+    assert usuals.of(small) is kept
+    gone = ref(grown)
+    del grown
+    assert gone() is None
+
+
+def test_too_few_runs_take_room_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is found out about them, yet their figures are kept alive."""
+    usuals = Usuals()
+    size = usuals.of(healthy(10)).bytes()
+    assert size > 10 * 8 * 100
+    monkeypatch.setattr("api.explain.usuals.REMEMBERED_BYTES", int(2.5 * size))
+    kept = [ref(usuals.of(healthy(10))) for _ in range(4)]
+    usuals.bound()
+    assert [one() is None for one in kept] == [True, True, False, False]

@@ -13,7 +13,8 @@ import pytest
 from tests.fixtures.reading import Shelf, chunk, run_copy, step_copy
 
 RUN = "/api/v1/runs/r"
-SINGLE = {"evaluation": "single", "item_independent": True}
+JUDGES = {"evaluation": "single", "item_independent": True}
+SINGLE = JUDGES | {"comparators": {"dear": "<="}}
 
 
 def put_chain(shelf: Shelf, rules: dict[str, Any] | None = SINGLE, **price: Any) -> None:
@@ -101,15 +102,16 @@ def test_what_the_record_does_not_show(
     shelf: Shelf, rest: httpx.Client, price: dict[str, Any], cause: str
 ) -> None:
     """Verdicts that follow from no comparison, limits of the candidates' own, one side only."""
-    put_chain(shelf, **price)
+    put_chain(shelf, JUDGES, **price)
     assert cause in replayed(rest, {"step": "price", "threshold": 45})["steps"][0]["unknown"]
 
 
 def test_a_value_at_the_new_limit(shelf: Shelf, rest: httpx.Client) -> None:
-    """Where no candidate stood at the old limit, nobody knows the side; a declared comparator tells."""
-    values: dict[str, Any] = {"value": [10, 45, 60, 75, 80], "missing": None}
-    put_chain(shelf, **values)
-    assert replayed(rest, {"step": "price", "threshold": 60})["steps"][0]["unknown"] == {"at_the_limit": 1}
+    """Where no candidate stood at the old limit, nobody knows the side, and of the others it is assumed."""
+    put_chain(shelf, JUDGES, value=[10, 45, 60, 75, 80], missing=None)
+    answer = replayed(rest, {"step": "price", "threshold": 60}, items=list("cd"))
+    assert fates(answer) == {"c": ("unknown", "unknown"), "d": ("eliminated", "assumed")}
+    assert answer["steps"][0]["unknown"] == {"no_comparator": 5}
 
 
 def test_a_declared_comparator(shelf: Shelf, rest: httpx.Client) -> None:
@@ -129,7 +131,7 @@ def test_short_circuit(shelf: Shelf, rest: httpx.Client) -> None:
         return made
 
     values = [checks(10, 5), checks(50, 3), checks(60, None), checks(70, 4), checks(80, 1)]
-    declared = {"evaluation": "first_failure", "item_independent": True}
+    declared = JUDGES | {"evaluation": "first_failure", "comparators": {"price": "<=", "size": ">="}}
     put_chain(shelf, declared, value=None, threshold=None, missing=None, checks=values)
     step = replayed(rest, {"step": "price", "check": "price", "threshold": 90})["steps"][0]
     assert step["unknown"] == {"short_circuit": 1}
@@ -145,7 +147,7 @@ def test_a_missing_value_of_a_declared_rule(shelf: Shelf, rest: httpx.Client) ->
 
 def test_a_rule_that_may_ask_for_one_value(shelf: Shelf, rest: httpx.Client) -> None:
     """Equality is never guessed from the record."""
-    put_chain(shelf, value=[50, 50, 60.0, 75, None])
+    put_chain(shelf, JUDGES, value=[50, 50, 60.0, 75, None])
     assert replayed(rest, {"step": "price", "threshold": 60})["steps"][0]["unknown"] == {"no_comparator": 5}
 
 
@@ -196,7 +198,7 @@ def test_a_check_of_a_missing_value(
 
 def test_a_verdict_that_others_may_turn(shelf: Shelf, rest: httpx.Client) -> None:
     """A sum or a quota looks like a comparison; unless the step declares otherwise, nothing is certain."""
-    put_chain(shelf, {"evaluation": "single"}, value=[10, 50, 60, 75, 80], missing=None)
+    put_chain(shelf, SINGLE | {"item_independent": None}, value=[10, 50, 60, 75, 80], missing=None)
     assert replayed(rest, {"step": "price", "threshold": 70})["steps"][0]["unknown"] == {"not_declared": 5}
     same = replayed(rest, {"step": "price", "threshold": 55})["steps"][0]
     assert (same["low"], same["high"]) == (2, 2)
@@ -208,7 +210,7 @@ def test_one_check_that_passes_may_be_enough(shelf: Shelf, rest: httpx.Client) -
         [{"name": name, "value": v, "threshold": 50, "passed": v <= 50} for name in ("price", "size")]
         for v in (10, 50, 60, 70, 80)
     ]
-    undeclared = {"item_independent": True}
+    undeclared = {"item_independent": True, "comparators": {"price": "<=", "size": "<="}}
     put_chain(shelf, undeclared, value=None, threshold=None, missing=None, checks=values)
     step = replayed(rest, {"step": "price", "check": "price", "threshold": 40})["steps"][0]
     assert (step["low"], step["high"], step["unknown"]) == (1, 2, {"not_declared": 1})
@@ -228,7 +230,8 @@ def test_a_sample_is_estimated(shelf: Shelf, rest: httpx.Client) -> None:
         step_copy("r", "price", 1, candidates_in=40, candidates_out=20, decisions_recorded=8,
                   decisions_chunks=1, capture_level="sampled"),
         chunk("r", "price", [f"i{n}" for n in range(8)], "KKKKEEEE", value=[1, 2, 3, 4, 6, 7, 8, 9],
-              threshold=5, reasons=["r"], reason=[None] * 4 + [0] * 4, probability=0.2, rules=SINGLE),
+              threshold=5, reasons=["r"], reason=[None] * 4 + [0] * 4, probability=0.2,
+              rules=JUDGES | {"comparators": {"r": "<="}}),
     )  # fmt: skip
     answer = replayed(rest, {"step": "price", "threshold": 7.5})
     [step] = answer["steps"]

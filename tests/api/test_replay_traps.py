@@ -8,31 +8,9 @@ import httpx
 import pytest
 
 from tests.fixtures.reading import Shelf, chunk, run_copy, run_start, step_copy
+from tests.fixtures.replaying import SINGLE, made, put_step, sure
 
 ALL = {"evaluation": "all", "item_independent": True, "comparators": {"price": "<=", "size": ">="}}
-SINGLE = {"evaluation": "single", "item_independent": True, "comparators": {"dear": "<="}}
-
-
-def put_step(shelf: Shelf, verdicts: str, *, step: dict[str, Any] | None = None, **columns: Any) -> None:
-    """One step that judged ``a``, ``b`` …"""
-    n = len(verdicts)
-    shelf.put(
-        run_copy("r"),
-        step_copy("r", "judge", candidates_in=n, decisions_recorded=n, decisions_chunks=1, **(step or {})),
-        chunk("r", "judge", list("abcdefgh")[:n], verdicts, **columns),
-    )
-
-
-def sure(rest: httpx.Client, items: str, **change: Any) -> dict[str, str]:
-    """Of the items those that are certain, with what would have become of them."""
-    body = {"changes": [{"step": "judge", **change}], "items": list(items)}
-    response = rest.post("/api/v1/runs/r/replay", json=body)
-    assert response.status_code == 200, response.text
-    return {i["item_id"]: i["now"] for i in response.json()["items"] if i["certainty"] == "certain"}
-
-
-def made(name: str, value: Any, threshold: Any, passed: bool | None) -> dict[str, Any]:
-    return {"name": name, "value": value, "threshold": threshold, "passed": passed}
 
 
 def test_a_check_that_was_made_twice(shelf: Shelf, rest: httpx.Client) -> None:
@@ -170,27 +148,6 @@ def test_values_that_are_no_numbers(shelf: Shelf, rest: httpx.Client, sign: str)
     assert sure(rest, "abcd", reason="dear", threshold=1) == turned
 
 
-def test_a_ranking_that_nobody_lost(shelf: Shelf, rest: httpx.Client) -> None:
-    """Candidates recorded as they came may run along their scores by chance."""
-    step = {"step_type": "rank", "top_k": 5}
-    put_step(shelf, "KK", step=step, rules={"item_independent": True}, score=[0.4, 0.9])
-    assert sure(rest, "ab", top_k=1) == {}
-    assert sure(rest, "ab", top_k=2) == {"a": "kept", "b": "kept"}
-
-
-def test_a_score_below_a_limit(shelf: Shelf, rest: httpx.Client) -> None:
-    """Not selected for its score is not always: because of better ones."""
-    shelf.put(
-        run_copy("r"),
-        step_copy("r", "judge", 0, candidates_in=4, decisions_recorded=4, decisions_chunks=1),
-        chunk("r", "judge", list("abcd"), "KKKE", value=[30, 20, 10, 60], threshold=50, rules=SINGLE,
-              reasons=["dear"], reason=[None, None, None, 0]),
-        step_copy("r", "good", 1, candidates_in=3, decisions_recorded=3, decisions_chunks=1),
-        chunk("r", "good", list("abc"), "KKN", score=[0.9, 0.7, 0.2], rules={"item_independent": True}),
-    )  # fmt: skip
-    assert sure(rest, "abc", reason="dear", threshold=25) == {"a": "eliminated"}
-
-
 def test_declarations_that_differ(shelf: Shelf, rest: httpx.Client) -> None:
     """Chunks of one step that contradict each other declare nothing."""
     shelf.put(
@@ -217,53 +174,6 @@ def test_a_tolerance_that_nobody_came_near(shelf: Shelf, rest: httpx.Client, for
         **(values if form == "values" else {"checks": checks}),
     )
     assert sure(rest, "abc", reason="far", threshold=55) == {}
-
-
-def put_chosen(shelf: Shelf, verdicts: str, step: dict[str, Any], rules: dict[str, Any]) -> None:
-    """A price filter that let ``a`` and ``b`` pass, and who was chosen of them by score."""
-    shelf.put(
-        run_copy("r"),
-        step_copy("r", "judge", 0, candidates_in=3, decisions_recorded=3, decisions_chunks=1),
-        chunk("r", "judge", list("abc"), "KKE", value=[30, 20, 60], threshold=50, rules=SINGLE,
-              reasons=["dear"], reason=[None, None, 0]),
-        step_copy("r", "best", 1, candidates_in=2, decisions_recorded=2, decisions_chunks=1, **step),
-        chunk("r", "best", list("ab"), verdicts, score=[0.9, 0.3], rules=rules),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "step"),
-    [("WN", {"step_type": "select"}), ("KN", {"step_type": "rank", "top_k": 1})],
-    ids=["select", "rank"],
-)
-def test_a_choice_that_may_ask_for_a_score(
-    shelf: Shelf, rest: httpx.Client, verdicts: str, step: dict[str, Any]
-) -> None:
-    """The second may be too bad to be chosen at all; that the order is all says ``single``."""
-    put_chosen(shelf, verdicts, step, {"item_independent": True})
-    assert sure(rest, "ab", reason="dear", threshold=25) == {"a": "eliminated"}
-
-
-def test_a_choice_by_the_order_alone(shelf: Shelf, rest: httpx.Client) -> None:
-    """It says so: the second takes the first's place."""
-    rules = {"item_independent": True, "evaluation": "single"}
-    put_chosen(shelf, "WN", {"step_type": "select"}, rules)
-    assert sure(rest, "ab", reason="dear", threshold=25) == {"a": "eliminated", "b": "selected"}
-
-
-def test_a_choice_of_nobody(shelf: Shelf, rest: httpx.Client) -> None:
-    """Who was not selected although there was room was too bad, however many are to be kept."""
-    step = {"step_type": "select"}
-    put_step(shelf, "NN", step=step, rules={"item_independent": True}, score=[0.4, 0.3])
-    assert sure(rest, "ab", top_k=1) == {"b": "not_selected"}
-
-
-def test_equal_scores(shelf: Shelf, rest: httpx.Client) -> None:
-    """Told by hand in the order in which they came, the record does not say who is before whom."""
-    step = {"step_type": "rank", "top_k": 2}
-    rules = {"item_independent": True}
-    put_step(shelf, "KKN", step=step, rules=rules, score=[0.9, 0.9, 0.1])
-    assert sure(rest, "abc", top_k=1) == {"c": "not_selected"}
 
 
 def test_a_declared_rule_that_rejected_nobody(shelf: Shelf, rest: httpx.Client) -> None:
@@ -343,3 +253,57 @@ def test_steps_that_are_yet_to_come(shelf: Shelf, rest: httpx.Client, status: st
     found = rest.post("/api/v1/runs/r/replay", json=body).json()["completeness"]
     expected = ("exact", "complete") if status == "completed" else ("partial", "running")
     assert (found["state"], found["run"]) == expected
+
+
+@pytest.mark.parametrize("passes", ["slack", "band"])
+@pytest.mark.parametrize("form", ["checks", "values"])
+def test_what_holds_is_not_declared(shelf: Shelf, rest: httpx.Client, form: str, passes: str) -> None:
+    """Up to 3 beyond 50 is let pass, or nobody who is 30 below; the verdicts look like a plain limit."""
+    values, threshold, verdicts = (
+        ([30, 54, 60], 51.5, "KEE") if passes == "slack" else ([30, 40, 60], 61, "KKE")
+    )
+    checks = [[made("dear", value, 50, value <= 50)] for value in values]
+    put_step(
+        shelf,
+        verdicts,
+        rules={"evaluation": "single", "item_independent": True},
+        reasons=["dear"],
+        reason=[None if verdict == "K" else 0 for verdict in verdicts],
+        **({"value": values, "threshold": 50} if form == "values" else {"checks": checks}),
+    )
+    assert sure(rest, "abc", reason="dear", threshold=threshold) == {}
+
+
+def test_a_run_that_ended_for_want_of_candidates(shelf: Shelf, rest: httpx.Client) -> None:
+    """Which steps would have followed had somebody been left, nobody knows."""
+    put_step(shelf, "EE", rules=SINGLE, value=[60, 80], threshold=50, reasons=["dear"], reason=[0, 0])
+    assert sure(rest, "ab", reason="dear", threshold=70) == {"b": "eliminated"}
+
+
+def test_a_step_that_says_two_words(shelf: Shelf, rest: httpx.Client) -> None:
+    """Of those that go on it scores some and keeps others."""
+    put_step(shelf, "SKE", rules=SINGLE, value=[10, 20, 60], threshold=50, reasons=["dear"],
+             reason=[None, None, 0])  # fmt: skip
+    assert sure(rest, "abc", reason="dear", threshold=70) == {"a": "scored", "b": "kept"}
+
+
+def test_copies_that_come_by_two_ways(shelf: Shelf, rest: httpx.Client) -> None:
+    """Each branch let another copy pass: without one of them fewer come."""
+    common = {"decisions_chunks": 1, "decisions_recorded": 2, "candidates_in": 2, "parents": ["found"]}
+    shelf.put(
+        run_copy("r"),
+        step_copy("r", "found", 0, step_type="search", candidates_out=2, decisions_recorded=2,
+                  decisions_chunks=1),
+        chunk("r", "found", list("aa"), "KK", rules={"item_independent": True}),
+        step_copy("r", "judge", 1, **common),
+        chunk("r", "judge", list("aa"), "KE", value=[30, 60], threshold=50, rules=SINGLE, reasons=["dear"],
+              reason=[None, 0]),
+        step_copy("r", "other", 2, **common),
+        chunk("r", "other", list("aa"), "EK", reasons=["bad"], reason=[0, None],
+              rules={"item_independent": True}),
+        step_copy("r", "both", 3, **common | {"parents": ["judge", "other"]}),
+        chunk("r", "both", list("aa"), "KK", rules={"item_independent": True}),
+    )  # fmt: skip
+    body = {"changes": [{"step": "judge", "threshold": 25}]}
+    steps = rest.post("/api/v1/runs/r/replay", json=body).json()["steps"]
+    assert next(step["low"] for step in steps if step["step"] == "both") <= 1

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from store.losses import loss_of
+from api.schemas import LOST_THING
+from store.losses import THINGS, loss_of
 from store.rows import Loss
 from tests.fixtures.reading import Shelf, chunk, run_copy, step_copy
 
@@ -101,3 +102,8 @@ def test_lost_steps_are_not_called_lost_evidence(shelf: Shelf, rest: httpx.Clien
     last = answer(rest, "/runs/r/explain")["summary"][-1]
     assert "counts are exact" not in last
     assert "1 step, dropped from the sender's queue" in last
+
+
+def test_all_that_can_be_lost_is_described() -> None:
+    """In the OpenAPI document."""
+    assert {thing for thing in THINGS if thing not in LOST_THING} == set()

@@ -218,6 +218,16 @@ def test_next_page_is_named_outside_the_rows(server: ServiceProcess) -> None:
     assert [step["name"] for step in second["items"]] == ["by price"]
 
 
+def test_the_next_page_of_a_time_in_words(server: ServiceProcess) -> None:
+    """The time is named as it was understood: later on the words mean another, which the cursor is not of."""
+    asked = ("steps", "--limit", "1", "--started-after", "9000d")
+    first = xray(*asked, "--url", server.api)
+    _, told = first.stderr.split("repeat with ")
+    assert re.fullmatch(r"--started-after \S+T\S+:00Z --cursor \S+", told.strip())
+    second = parsed(server, *asked, *told.split())
+    assert [step["name"] for step in second["items"]] == ["by price"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

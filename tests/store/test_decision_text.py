@@ -241,3 +241,13 @@ def test_one_of_many_numbers_is_found_without_reading_them() -> None:
         assert repr(decision.score) == repr(number)
         with pytest.raises(AttributeError):
             DecisionColumns.__dict__["score"].__get__(opened)
+
+
+def test_an_item_that_was_judged_over_and_over() -> None:
+    """Then the column is read once, not looked through once for each decision."""
+    n = 50
+    opened = open_columns(
+        pack_text(orjson.dumps({"n": n, "item": ["i"] * n, "verdict": "K" * n, "score": [*range(n)]}))
+    )
+    assert [decision.score for decision in rows(about(opened, {"i"}))] == [*range(n)]
+    assert DecisionColumns.__dict__["score"].__get__(opened) == [*range(n)]

@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event as SpanEvent
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 import xray_otel as xray
 from tests.fixtures.odd_values import Text
@@ -65,6 +65,28 @@ def test_a_disk_that_fails_in_a_way_of_its_own_leaves_memory(otlp_receiver: Http
     assert not pipeline.shutdown(0.5)
     assert pipeline.losses == {("run", "shutdown"): 1}
     assert pipeline.pending == 0
+
+
+def test_a_stored_file_that_cannot_be_opened_holds_nothing_up(otlp_receiver: HttpReceiver, tmp_path: Path):
+    """Neither what lies beside it nor what is recorded from then on: it says nothing of the server."""
+    settings = Settings(endpoint=otlp_receiver.endpoint, spool_dir=str(tmp_path), flush_interval_ms=1)
+    ended = Pipeline(settings, Guard("best_effort"), connect)
+    otlp_receiver.answer = lambda request: 503
+    ended.offer_event(Priority.RUN, event())
+    assert not ended.shutdown(1)
+    otlp_receiver.answer = lambda request: None
+    otlp_receiver.received.records.clear()
+    [folder] = tmp_path.iterdir()
+    (folder / "0-00000000000000000000-1-00000000.spool1").mkdir()
+    pipeline = Pipeline(settings, Guard("best_effort"), connect)
+    pipeline.offer_event(Priority.RUN, event())
+    received = otlp_receiver.received
+    received.wait(lambda received: len(received.events(semconv.EVENT_RUN_START)) == 2, 20)
+    for _ in range(3):
+        pipeline.offer_event(Priority.RUN, event())
+        assert pipeline.flush(20)
+    assert [path.is_dir() for path in folder.iterdir()] == [True]
+    assert pipeline.shutdown(20)
 
 
 def test_a_path_that_can_be_none_is_no_setting(otlp_receiver: HttpReceiver):
@@ -237,3 +259,32 @@ def test_a_class_that_cannot_say_its_name_loses_no_step(otlp_receiver: HttpRecei
     assert xray.flush(20)
     assert otlp_receiver.received.step("s").attributes[semconv.ERROR_TYPE]
     assert otlp_receiver.received.spans("run")[0].attributes["xray.run.status"] == "crashed"
+
+
+class Failing(SpanProcessor):
+    """A processor of the team's that raises, out of the end of every span."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_a_processor_that_fails_costs_what_is_counted(otlp_receiver: HttpReceiver, order: str):
+    """What a processor of the team's keeps from X-Ray by an exception counts as lost, and nothing else."""
+    provider = TracerProvider()
+    if order == "before":
+        provider.add_span_processor(Failing())
+    xray.configure(endpoint=otlp_receiver.endpoint, flush_interval_ms=1, tracer_provider=provider)
+    if order == "after":
+        provider.add_span_processor(Failing())
+    with xray.run("r", run_id="run-1"), xray.step("s", type="filter") as step:
+        step.accept("a")
+    assert xray.flush(20)
+    received, losses = otlp_receiver.received, _setup.client().pipeline.losses
+    if order == "after":
+        assert len(received.spans("step")) == len(received.spans("run")) == 1
+        assert losses == {}
+    else:
+        assert losses == {("step", "encoding"): 1, ("run", "encoding"): 1}
+        received.wait(lambda received: len(received.events(semconv.EVENT_LOSSES)) > 0)
+        assert {e.attributes[semconv.RUN_ID] for e in received.events(semconv.EVENT_LOSSES)} == {"run-1"}

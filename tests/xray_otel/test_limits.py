@@ -92,7 +92,7 @@ def test_sync_splits_what_is_too_large(otlp_receiver: HttpReceiver, spool_dir: P
     mixed()
     xray.shutdown(2)
     otlp_receiver.answer = small(413)
-    assert main(["sync", "--endpoint", otlp_receiver.endpoint]) == 0
+    assert main(["sync", "--endpoint", otlp_receiver.endpoint]) == 1
     assert "lost: 1 of class artifact (refused)" in capsys.readouterr().err
     assert_all_but_the_large(otlp_receiver, {("artifact", "refused"): 1})
 

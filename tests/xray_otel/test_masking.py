@@ -339,10 +339,8 @@ def test_what_a_mask_makes_of_texts(receiver: RawReceiver):
     assert payload["checks"][0][0]["value"] == MASKED
 
 
-HIDDEN_RUN = f"order-{CARD}"
-
-
-def test_run_ids_that_are_hidden(receiver: RawReceiver, logged: Logged):
+@pytest.mark.parametrize("hidden", [f"order-{CARD}", str(CARD)])
+def test_run_ids_that_are_hidden(receiver: RawReceiver, logged: Logged, hidden: str):
     """A run id that a pattern hides names no run: neither in events, nor in what is told of losses."""
     provider = TracerProvider()
     xray.configure(
@@ -352,14 +350,15 @@ def test_run_ids_that_are_hidden(receiver: RawReceiver, logged: Logged):
         mask_patterns=[r"4999\d{12}"],
         offline="drop",
     )
-    xray.outcome(HIDDEN_RUN, "refund", True)
-    for joined in (xray.join_run(run_id=HIDDEN_RUN), xray.join_run({"baggage": f"xray.run.id={HIDDEN_RUN}"})):
+    xray.outcome(hidden, "refund", True)
+    for joined in (xray.join_run(run_id=hidden), xray.join_run({"baggage": f"xray.run.id={hidden}"})):
         with joined, xray.step("s", type="filter") as step:
             step.accept("a")
     assert xray.flush(20)
     receiver.answer = lambda request: 400 if b"of the team" in request.SerializeToString() else None
     with provider.get_tracer("team").start_as_current_span("of the team") as span:
-        span.set_attributes({"xray.step.type": "filter", "xray.run.id": HIDDEN_RUN})
+        span.set_attributes({"xray.step.type": "filter", "xray.run.id": hidden, "xray.step.id": hidden})
+        span.set_attribute("xray.step.parents", [hidden])
     assert xray.flush(20)
     assert _setup.client().pipeline.losses == {("step", "refused"): 1}
     with xray.run("r") as run:  # with its success the loss is told
@@ -382,3 +381,19 @@ def test_settings_do_not_show_their_secrets():
     """Where a program prints its settings, the keys in them stay hidden."""
     shown = repr(xray.Settings(api_key=KEYED, item_id_key=MATCHED))
     assert not leaks([shown.encode()])
+
+
+def test_a_run_keeps_the_uuid_that_it_was_given(receiver: RawReceiver):
+    """Whatever digits in it a pattern would find: outcomes and other services know the run by it."""
+    xray.configure(endpoint=receiver.endpoint, flush_interval_ms=20, mask_patterns=[r"\d{4}"])
+    known = "01234567-89ab-7cde-8f01-234567890123"
+    with xray.run("r", run_id=known) as run, xray.step("s", type="filter") as step:
+        step.accept("a")
+    xray.outcome(run.run_id, "refund", True)
+    assert xray.flush(20)
+    assert run.run_id == known
+    ids = {event.attributes["xray.run.id"] for event in receiver.received.events("xray.outcome")}
+    ids |= {span.attributes["xray.run.id"] for span in receiver.received.spans("run")}
+    receiver.received.records.clear()
+    receiver.bodies.clear()
+    assert ids == {known}

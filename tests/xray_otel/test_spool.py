@@ -7,9 +7,12 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -22,7 +25,7 @@ from xray_otel import _setup, semconv
 from xray_otel._buffer import Event, Item, Part, Priority, parts_of
 from xray_otel._otlp import logs_request
 from xray_otel._segments import SUFFIX, Segment
-from xray_otel._spool import Spool
+from xray_otel._spool import Spool, folder_name
 from xray_otel._transport import Payload, Signal
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +101,106 @@ def test_the_next_process_sends_what_a_dead_one_left(otlp_receiver: HttpReceiver
     assert_once(received, [1, 2])
 
 
+def run_script(receiver: HttpReceiver, code: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """A program that ends by itself, with all the time that it asks for to send what is left."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import os, sys\nfrom tests.xray_otel.test_spool import record\n{code}"],
+        env=os.environ
+        | {"XRAY_ENDPOINT": receiver.endpoint, "XRAY_EXIT_TIMEOUT_S": "40", "PYTHONPATH": str(ROOT)}
+        | environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+
+def run_scripts(receiver: HttpReceiver, codes: Sequence[str]) -> list[subprocess.CompletedProcess[str]]:
+    """Several at the same time."""
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda code: run_script(receiver, code), codes))
+
+
+def leave(receiver: HttpReceiver, numbers: Sequence[int]) -> None:
+    """Programs that end while the server is away."""
+    receiver.answer = lambda request: 503
+    for program in run_scripts(receiver, [f"record({number})" for number in numbers]):
+        assert "4 records wait for" in program.stderr
+        assert "the next programs that reach it send them" in program.stderr
+
+
+def test_the_next_short_script_sends_what_another_left(otlp_receiver: HttpReceiver, spool_dir: Path):
+    """A program that ends at once sends its own records, then those of the ones before it."""
+    leave(otlp_receiver, [1])
+    assert segments(spool_dir)
+    received = back(otlp_receiver)
+    run_script(otlp_receiver, "record(2)")
+    assert segments(spool_dir) == []
+    assert_once(received, [1, 2])
+
+
+def test_short_scripts_at_the_same_time_send_each_record_once(otlp_receiver: HttpReceiver, spool_dir: Path):
+    """What several left is shared out among those that end at the same time."""
+    leave(otlp_receiver, range(3))
+    received = back(otlp_receiver)
+    endings = ("", "import xray_otel\nxray_otel.shutdown(40)")
+    run_scripts(otlp_receiver, [f"record({number})\n{endings[number % 2]}" for number in range(3, 7)])
+    assert segments(spool_dir) == []
+    assert_once(received, range(7))
+
+
+@pytest.mark.parametrize("trouble", ["503", "no answer"])
+def test_what_others_left_holds_no_exit_up(otlp_receiver: HttpReceiver, spool_dir: Path, trouble: str):
+    """When the server takes a program's own records and not what lies on disk, the exit does not insist."""
+    leave(otlp_receiver, [1])
+    end = threading.Event()
+
+    def answer(request: Any) -> int | None:
+        if b"run-1" not in request.SerializeToString():
+            return None
+        if trouble == "no answer":
+            end.wait(100)
+        return 503
+
+    otlp_receiver.answer = answer
+    try:
+        # Longer than the program is given to end.
+        run_script(otlp_receiver, "record(2)", XRAY_EXIT_TIMEOUT_S="600")
+    finally:
+        end.set()
+    assert segments(spool_dir)
+    assert_once(otlp_receiver.received, [2])
+
+
+def test_a_script_with_a_wrong_key_loses_nothing_of_others(otlp_receiver: HttpReceiver, spool_dir: Path):
+    """Whose own records the server refuses leaves what lies on disk alone."""
+    leave(otlp_receiver, [1])
+    before = [path.read_bytes() for path in segments(spool_dir)]
+    otlp_receiver.answer = lambda request: 401
+    assert "lost (refused)" in run_script(otlp_receiver, "record(2)").stderr
+    assert [path.read_bytes() for path in segments(spool_dir)] == before
+
+
+def test_workers_leave_what_others_left_to_their_parent(otlp_receiver: HttpReceiver, spool_dir: Path):
+    """A program waits for its workers while it runs, so only its own exit sends what lies on disk."""
+    leave(otlp_receiver, [1])
+    received = back(otlp_receiver)
+    code = (
+        "import multiprocessing\n"
+        "if os.fork() == 0:\n    record(2)\n    sys.exit(0)\n"
+        "os.wait()\n"
+        "worker = multiprocessing.get_context('spawn').Process(target=record, args=(3,))\n"
+        "worker.start(); worker.join()\n"
+        "from pathlib import Path\n"
+        "print(len(list(Path(os.environ['XRAY_SPOOL_DIR']).glob('*/*'))))\n"
+        "record(4)"
+    )
+    result = run_script(otlp_receiver, code)
+    assert result.stdout == "2\n", result.stderr
+    assert segments(spool_dir) == []
+    assert_once(received, [1, 2, 3, 4])
+
+
 def test_shutdown_stores_what_waits(otlp_receiver: HttpReceiver, spool_dir: Path):
     """What is under way or waits at the shutdown goes to disk; the next client sends it."""
     otlp_receiver.hold.clear()
@@ -143,13 +246,17 @@ def numbers(spool: Spool) -> list[int]:
     """The numbers of all stored payloads, in the order in which they would be sent."""
     found = []
     for segment in spool.claim():
-        found += [int(frame.payload.data[:6]) for frame in segment.frames()]
+        found += [int(frame.payload.data[:6]) for frame in segment.frames() if not frame.is_damaged]
         segment.close()
     return found
 
 
 def test_a_torn_tail_is_cut(tmp_path: Path):
-    """Of a segment that ends anywhere inside a frame, or in rubbish, the whole frames before it are sent."""
+    """
+    Of a segment that ends anywhere inside a frame, or in rubbish, the whole frames before it are sent.
+
+    Of one that is damaged anywhere, those after it as well.
+    """
     spool = Spool(tmp_path, 10**8, Shed())
     for number in range(3):
         spool.append(0, payload(number, 20), (part(number, Priority.STEP),))
@@ -164,11 +271,44 @@ def test_a_torn_tail_is_cut(tmp_path: Path):
     for size in range(len(whole) + 1):
         path.write_bytes(whole[:size])
         assert numbers(spool) == [number for number, end in enumerate(ends) if end <= size]
-    for position in range(16, len(whole), 7):
+    starts = [16, *ends]
+    for position in range(len(whole)):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
-        assert numbers(spool) == [number for number, end in enumerate(ends) if end <= position]
+        untouched = [number for number in range(3) if not starts[number] <= position < ends[number]]
+        if not 8 <= position < 16:  # where to begin
+            assert numbers(spool) == untouched
     path.write_bytes(whole + os.urandom(100))
     assert numbers(spool) == [0, 1, 2]
+
+
+def test_a_damaged_request_is_counted(otlp_receiver: HttpReceiver, spool_dir: Path, caplog):
+    """Of a file that is damaged in the middle the rest arrives, and the server hears of what does not."""
+    folder = spool_dir / folder_name(otlp_receiver.endpoint)
+    spool = Spool(folder, 10**8, Shed())
+    resource = Resource.get_empty()
+    for number in range(3):
+        event = Event(semconv.EVENT_RUN_START, 1, {semconv.RUN_ID: f"run-{number}"}, resource)
+        request = Payload(Signal.LOGS, logs_request([event]).SerializeToString())
+        spool.append(0, request, (part(number, Priority.RUN),))
+    spool.seal()
+    [path] = folder.glob(f"*{SUFFIX}")
+    segment = next(spool.claim())
+    ends = [frame.end for frame in segment.frames()]
+    segment.close()
+    data = bytearray(path.read_bytes())
+    data[ends[1] - 1] ^= 0x55
+    path.write_bytes(data)
+    xray.configure(endpoint=otlp_receiver.endpoint, flush_interval_ms=1)
+    record(3)
+    received = otlp_receiver.received
+    received.wait(lambda received: sum_reported(received) > 0)
+    assert segments(spool_dir) == []
+    starts = {event.attributes["xray.run.id"] for event in received.events("xray.run.start")}
+    assert starts == {"run-0", "run-2", "run-3"}
+    [report] = received.events("xray.losses")
+    assert report.attributes["xray.run.id"] == "run-1"
+    assert _setup.client().pipeline.losses == {("run", "damaged"): 1}
+    assert "1 record lost (damaged)" in caplog.text
 
 
 def test_what_is_acknowledged_is_not_sent_again(tmp_path: Path):
@@ -310,7 +450,7 @@ def test_old_records_are_given_up(otlp_receiver: HttpReceiver, spool_dir: Path, 
     away(otlp_receiver)
     record(1)
     stored()
-    monkeypatch.setattr("xray_otel._courier._MAX_STORED_S", -1.0)
+    monkeypatch.setattr("xray_otel._backlog._MAX_STORED_S", -1.0)
     received = back(otlp_receiver)
     assert xray.flush(20)
     assert _setup.client().pipeline.losses == {

@@ -59,13 +59,13 @@ def test_sync_leaves_what_a_running_program_holds(otlp_receiver: HttpReceiver, s
 
 
 def test_sync_reports_what_the_server_refuses(otlp_receiver: HttpReceiver, spool_dir: Path, capsys):
-    """Records that are refused for good are counted, listed and reported to the server."""
+    """Records that are refused for good are counted, listed and reported to the server: exit code 1."""
     away(otlp_receiver)
     record(1, candidates=7)
     stored()
     xray.shutdown(0.5)
     otlp_receiver.answer = lambda request: 400 if b"text 1" in request.SerializeToString() else None
-    assert main(["sync", "--endpoint", otlp_receiver.endpoint]) == 0
+    assert main(["sync", "--endpoint", otlp_receiver.endpoint]) == 1
     assert "lost: 1 of class decisions (refused)" in capsys.readouterr().err
     [report] = otlp_receiver.received.events("xray.losses")
     assert report.attributes["xray.run.id"] == "run-1"
