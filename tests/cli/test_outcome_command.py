@@ -33,7 +33,7 @@ def test_what_cannot_be_said_is_refused(module_xray_up: ServiceProcess):
     """A value or --withdrawn; a time that is one; a run id of the right form."""
     url = {"XRAY_API_URL": module_xray_up.api}
     assert xray("outcome", "run-2", "bad", **url).returncode == 2
-    wrong_time = xray("outcome", "run-2", "bad", "true", "--observed-at", "yesterday", **url)
+    wrong_time = xray("outcome", "run-2", "bad", "true", "--observed-at", "last week", **url)
     assert wrong_time.returncode == 1
     assert "observed_at must say when" in wrong_time.stderr
     assert xray("outcome", "run 2", "bad", "true", **url).returncode == 2
