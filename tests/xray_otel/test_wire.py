@@ -180,10 +180,12 @@ def test_the_helpers_record_as_they_work(traced: Received):
         {
             "v": 1, "n": 2, "item": ["a", "d"], "verdict": "KN",
             "reasons": ["below_top_k"], "reason": [None, 0], "score": [-10.0, -20.0],
+            "rules": {"evaluation": "single"},
         },
         {
             "v": 1, "n": 2, "item": ["d", "a"], "verdict": "WN",
             "reasons": ["best_score", "lower_score"], "reason": [0, 1], "score": [20.0, 10.0],
+            "rules": {"evaluation": "single"},
         },
     ]  # fmt: skip
     assert traced.step("rank").attributes["xray.step.top_k"] == 1
