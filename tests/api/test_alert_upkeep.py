@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -19,7 +18,6 @@ from api.alerts.telling import event
 from api.alerts.upkeep import decide, deliver_due, ending, evaluate_due
 from store.alert_outbox import AlertEvent, SentEvent, enqueue, latest
 from store.alerts import AlertShelf, GroupState, StoredRule, due_rules
-from store.database import libpq_url
 from store.reader import Reader
 from tests.fixtures.webhooks import receiving
 
@@ -27,13 +25,6 @@ NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 ERRORS: dict[str, Any] = {"steps": {"figure": "errors", "group_by": ["name"]}, "at_least": 1}
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    """An autocommit connection to the test's database, as upkeep has it."""
-    with psycopg.connect(libpq_url(database_url), autocommit=True) as found:
-        yield found
 
 
 def declared(**changes: Any) -> AlertRule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,13 +31,6 @@ MINUTE = timedelta(minutes=1)
 URL = "https://a.example/"
 
 Connection = psycopg.Connection[Any]
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """An autocommit connection to the test's database, as upkeep has it."""
-    with psycopg.connect(libpq_url(database_url), autocommit=True) as found:
-        yield found
 
 
 @pytest.fixture

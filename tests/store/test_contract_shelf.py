@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,19 +10,11 @@ import pytest
 
 from store import contract_shelf
 from store.contract_shelf import KEPT, ContractResult, ContractShelf, DueContract, due, note
-from store.database import libpq_url
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 Connection = psycopg.Connection[Any]
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """An autocommit connection to the test's database, as upkeep has it."""
-    with psycopg.connect(libpq_url(database_url), autocommit=True) as found:
-        yield found
 
 
 @pytest.fixture
